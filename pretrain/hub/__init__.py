@@ -1,0 +1,47 @@
+"""The model hub as a miner and a validator see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pretrain.types import Revision
+
+
+@dataclass(frozen=True, order=True)
+class RemoteFile:
+    """A file of one revision, known before it is downloaded."""
+
+    name: str
+    """Path inside the repository."""
+    size: int
+    """In bytes."""
+    sha256: str
+    """Lower-case hex of its content."""
+
+
+class Hub(Protocol):
+    """Repositories of files at immutable revisions.
+
+    Reads are anonymous: a repository that needs a token is not readable. Every method raises HubUnavailable when the
+    hub does not answer; reads raise ModelRejected(UNAVAILABLE) when it answers that the repository or revision is
+    private, gated, gone or somewhere else; writes raise Refused when it says no.
+    """
+
+    async def describe(self, repo: str, revision: Revision) -> tuple[RemoteFile, ...]:
+        """List every file of a revision, ordered by name, without a token."""
+
+    async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
+        """Return a small file's bytes, at most ``file.size`` of them, without a token; its sha256 is checked."""
+
+    async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
+        """Download just these files into a folder, each checked against its sha256 while it is written."""
+
+    async def publish(self, folder: Path, repo: str) -> Revision:
+        """Upload a folder's files into a repository that is (made) private, and return the new revision."""
+
+    async def is_public(self, repo: str) -> bool:
+        """Whether the repository exists and is readable without a token."""
+
+    async def open(self, repo: str) -> None:
+        """Make the repository readable without a token."""
