@@ -1,25 +1,18 @@
 """One competition: what is judged, on which mix, who wins, and what it pays.
 
-Every number of the protocol is a field here or in ``schedule.py``, none is a constant in code.
+Every number of the protocol is a field here, in ``step_rules.py`` or in ``schedule.py``; none is a constant in code.
 """
 
-import hashlib
+import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pretrain.types import CompetitionId, Digest, TaskName
+from pretrain.rules import SUM_TOLERANCE, Flaw, Fraction, Name, Positive, Rules, Share, invalid
+from pretrain.types import CompetitionId, TaskName
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
-
-
-class Rules(BaseModel):
-    """The door of every competition file: unknown fields are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+Family = Literal["llama", "mistral", "qwen2", "gemma", "gemma2", "phi", "gpt_neox", "falcon", "bart", "gpt2"]
+"""Architectures that a file may name; whether this version can build one is for ``models`` to say."""
 
 
 class Task(Rules):
@@ -32,10 +25,22 @@ class Task(Rules):
     )
 
 
+def _sums_to_one(tasks: dict[str, Task]) -> dict[str, Task]:
+    total = math.fsum(task.weight for task in tasks.values())
+    if abs(total - 1) > SUM_TOLERANCE:
+        parts = ", ".join(f"{name} {task.weight:.12g}" for name, task in tasks.items()) or "no task"
+        message = f"the weights of a mix must sum to 1; these ({parts}) sum to {total:.12g}"
+        raise invalid("Mix", [Flaw((), float(f"{total:.12g}"), message)])
+    return tasks
+
+
+Mix = Annotated[dict[Name, Task], AfterValidator(_sums_to_one)]
+
+
 class Constraints(Rules):
     """Which models may enter."""
 
-    families: tuple[Literal["llama"], ...] = Field(description="allowed architectures")
+    families: Annotated[tuple[Family, ...], Field(min_length=1)] = Field(description="allowed architectures")
     tokenizer: Name = Field(description="name of an entry of `tokenizers`")
     sequence_length: Annotated[int, Field(ge=2)] = Field(description="tokens a window")
     min_parameters: Positive = Field(description="fewest parameters")
@@ -45,9 +50,8 @@ class Constraints(Rules):
     @model_validator(mode="after")
     def _bounds(self) -> Self:
         if self.max_parameters < self.min_parameters:
-            raise ValueError(f"max_parameters {self.max_parameters} is below min_parameters {self.min_parameters}")
-        if not self.families:
-            raise ValueError("families is empty; name at least one, such as [llama]")
+            message = f"must be at least min_parameters, which is {self.min_parameters}"
+            raise invalid("Constraints", [Flaw(("max_parameters",), self.max_parameters, message)])
         return self
 
 
@@ -58,10 +62,9 @@ class FixedEpsilon(Rules):
     end: Fraction = Field(description="head start as a share of the loss")
 
 
-class LinearEpsilon(Rules):
-    """The head start falls with the age of the earlier one."""
+class FallingEpsilon(Rules):
+    """What both kinds of falling head start share."""
 
-    kind: Literal["linear"]
     start: Fraction = Field(description="head start at age 0, as a share of the loss")
     end: Fraction = Field(description="head start from `blocks` on, as a share of the loss")
     blocks: Positive = Field(description="age at which `end` is reached, in blocks")
@@ -69,14 +72,21 @@ class LinearEpsilon(Rules):
     @model_validator(mode="after")
     def _falls(self) -> Self:
         if self.start < self.end:
-            raise ValueError(f"start {self.start} is below end {self.end}; a head start never grows")
+            message = f"must be at least end, which is {self.end}: a head start never grows"
+            raise invalid("Epsilon", [Flaw(("start",), self.start, message)])
         return self
 
 
-class AdaptiveEpsilon(LinearEpsilon):
-    """The head start is earned by the gain over what was there before, and falls with age (protocol.md section 7)."""
+class LinearEpsilon(FallingEpsilon):
+    """The head start falls with the age of the earlier one."""
 
-    kind: Literal["adaptive"]  # type: ignore[assignment]  # narrows the parent's tag
+    kind: Literal["linear"]
+
+
+class AdaptiveEpsilon(FallingEpsilon):
+    """The head start is earned by the gain over what was there before, and falls with age (protocol, section 7)."""
+
+    kind: Literal["adaptive"]
 
 
 Epsilon = Annotated[FixedEpsilon | LinearEpsilon | AdaptiveEpsilon, Field(discriminator="kind")]
@@ -108,10 +118,10 @@ class Noise(Rules):
     """How far chance moves the difference of two models on one batch."""
 
     paired_sd: Annotated[float, Field(gt=0)] = Field(
-        description="expected standard deviation of the paired difference of two models on a batch, relative to the loss"
+        description="expected standard deviation of two models' difference on a batch, as a share of the loss"
     )
     below_noise: Literal["refused", "accepted"] = Field(
-        default="refused", description="accepted: `end` may be below 3 paired_sd / sqrt(windows)"
+        default="refused", description="accepted: epsilon's `end` may be below 3 x paired_sd / sqrt(windows)"
     )
 
 
@@ -121,7 +131,7 @@ class Competition(Rules):
     id: Annotated[int, Field(ge=0, le=99)] = Field(description="the number that commitments carry")
     name: Name
     model: Constraints
-    tasks: dict[Name, Task] = Field(description="the mix; each task's weight is its share of the score")
+    tasks: Mix = Field(description="the mix; each task's weight is its share of the score")
     windows: Positive = Field(description="windows of each task in a step, so also the number of batches")
     max_document_tokens: Positive = Field(description="a document is cut after this many tokens")
     compare: Literal["mean", "majority"] = Field(default="mean", description="how a match is decided")
@@ -132,18 +142,16 @@ class Competition(Rules):
     share: Annotated[float, Field(ge=0, le=1)] = Field(description="share of the subnet's weight")
 
     @model_validator(mode="after")
-    def _adds_up(self) -> Self:
-        total = sum(task.weight for task in self.tasks.values())
-        if abs(total - 1) > 1e-9:  # noqa: PLR2004 - the rounding of decimal fractions
-            raise ValueError(f"the weights of the tasks sum to {total:.12g}; they must sum to 1")
+    def _above_noise(self) -> Self:
         end, least = self.epsilon.end, self.least_epsilon
         if self.noise.below_noise == "refused" and end < least:
-            windows = int((3 * self.noise.paired_sd / end) ** 2) + 1 if end else 0
-            mend = f"use {windows} windows" if end else "raise it"
-            raise ValueError(
-                f"epsilon end {end} is below 3 x {self.noise.paired_sd} / sqrt({self.windows}) = {least:.2g}, so chance decides;"
-                f" {mend}, end >= {least:.2g}, or say `below_noise: accepted`"
+            enough = f", {math.ceil((3 * self.noise.paired_sd / end) ** 2)} windows" if end else ""
+            message = (
+                f"chance decides below 3 x paired_sd / sqrt(windows) ="
+                f" 3 x {self.noise.paired_sd} / sqrt({self.windows}) = {least:.3g};"
+                f" use end >= {math.ceil(least * 1e4) / 1e4:g}{enough}, or say `below_noise: accepted`"
             )
+            raise invalid("Competition", [Flaw(("epsilon", "end"), end, message)])
         return self
 
     @property
@@ -160,8 +168,3 @@ class Competition(Rules):
     def least_epsilon(self) -> float:
         """Three standard errors of the mean paired difference: 3 x paired_sd / sqrt(windows)."""
         return float(3 * self.noise.paired_sd / self.windows**0.5)
-
-    @property
-    def digest(self) -> Digest:
-        """Lower-case hex of sha256 over the canonical JSON of every field."""
-        return Digest(hashlib.sha256(self.model_dump_json().encode()).hexdigest())

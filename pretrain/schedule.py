@@ -1,18 +1,38 @@
 """The whole of a competition file: what is in force at which block."""
 
-import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from pretrain.competition import Competition, Constraints, Epsilon, Fraction, Name, Noise, Positive, Reward, Rules, Share, Task
+from pretrain import canonical
+from pretrain.competition import Competition, Constraints, Epsilon, Mix, Noise, Reward
+from pretrain.references import unknown_names
+from pretrain.rules import SUM_TOLERANCE, Flaw, Fraction, Name, Path, Positive, Rules, invalid
+from pretrain.step_rules import Selection, Timing, Weights
 from pretrain.types import Block, CompetitionId, Digest
+
+__all__ = [
+    "UNPINNED",
+    "Contest",
+    "FilesSource",
+    "ParquetSource",
+    "Phase",
+    "Schedule",
+    "Selection",
+    "Slot",
+    "SourceRules",
+    "StdlibSource",
+    "Timing",
+    "Tokenizer",
+    "Weights",
+]
 
 UNPINNED = "unpinned"
 _Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|unpinned)$")]
 _Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|unpinned)$")]
+_Repo = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 
 
 class StdlibSource(Rules):
@@ -34,13 +54,13 @@ class FilesSource(Rules):
 
 
 class ParquetSource(Rules):
-    """A dataset of parquet files on the hub."""
+    """A dataset of parquet files on the hub; of `software-heritage` the files hold ids of contents stored there."""
 
     kind: Literal["parquet", "software-heritage"]
-    repo: str = Field(description="namespace/name of the dataset")
+    repo: _Repo = Field(description="namespace/name of the dataset")
     config: str | None = Field(default=None, description="its configuration, or folder")
     column: str = Field(default="text", description="the column that holds the text, or the blob id")
-    revision: _Commit = Field(default=UNPINNED, description="40 hex digits, or `unpinned`")
+    revision: _Commit = Field(default=UNPINNED, description="40 lower-case hex digits, or `unpinned`")
 
 
 SourceRules = Annotated[StdlibSource | FilesSource | ParquetSource, Field(discriminator="kind")]
@@ -50,54 +70,16 @@ class Tokenizer(Rules):
     """A tokenizer.json, from a file that a run makes or from a repository."""
 
     path: str | None = Field(default=None, description="tokenizer.json on this machine")
-    repo: str | None = Field(default=None, description="namespace/name on the hub")
-    revision: _Commit = Field(default=UNPINNED, description="40 hex digits, or `unpinned`")
-    digest: _Hex = Field(default=UNPINNED, description="sha256 of tokenizer.json, or `unpinned`")
-    vocabulary: Positive = Field(description="number of token ids")
+    repo: _Repo | None = Field(default=None, description="namespace/name on the hub")
+    revision: _Commit = Field(default=UNPINNED, description="40 lower-case hex digits, or `unpinned`")
+    digest: _Hex = Field(default=UNPINNED, description="sha256 of tokenizer.json in lower-case hex, or `unpinned`")
+    vocabulary: Positive = Field(description="number of token ids: the largest id + 1")
     eos: str = Field(description="the token that ends a document")
 
-
-class Timing(Rules):
-    """When things happen, in blocks."""
-
-    sync_cadence: Positive = Field(description="blocks between two sync blocks")
-    eval_block_delay: Positive = Field(description="blocks before a commitment may be judged")
-    weights_interval: Positive = Field(description="blocks between two settings of weights")
-    max_weights_age: Positive = Field(description="blocks after which averages are too old to be set again")
-
     @model_validator(mode="after")
-    def _judged_on_later_data(self) -> Self:
-        if self.eval_block_delay <= self.sync_cadence:
-            raise ValueError(
-                f"eval_block_delay {self.eval_block_delay} is not larger than sync_cadence {self.sync_cadence};"
-                " a model must be judged on data chosen after it was committed"
-            )
-        return self
-
-
-class Selection(Rules):
-    """Who is judged in a step (protocol.md section 9)."""
-
-    top_stake: Annotated[float, Field(ge=0)] = Field(description="stake a validator needs for its weights to count, in alpha")
-    top_weight: Share = Field(description="stake-weighted share of weight that makes an entry a top one")
-    pool: Positive = Field(description="best entries judged again at every step")
-    max_new: Positive = Field(description="most entries judged for the first time in a step")
-    max_returns: Annotated[int, Field(ge=0)] = Field(description="most entries that come back in a step")
-    fairness_blocks: Positive = Field(description="how far back a hotkey's tries count against it, in blocks")
-    champion_patience: Positive = Field(description="windows in a row abandoned for a champion that cannot be had")
-
-
-class Weights(Rules):
-    """How averages become the row that is set on chain."""
-
-    burn: Fraction = Field(default=0.0, description="share that goes to burn_uid")
-    burn_uid: Annotated[int, Field(ge=0)] | None = Field(default=None, description="who is paid to burn; none: nobody")
-    min_weight: Fraction = Field(default=0.0, description="smaller weights are dropped")
-
-    @model_validator(mode="after")
-    def _burn_has_uid(self) -> Self:
-        if self.burn and self.burn_uid is None:
-            raise ValueError(f"burn is {self.burn} but burn_uid is not set; name the uid that burns")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.repo is None):
+            raise invalid("Tokenizer", [Flaw(("path",), self.path, "set exactly one of path and repo, to say where it is")])
         return self
 
 
@@ -107,7 +89,7 @@ class Contest(Rules):
     id: Annotated[int, Field(ge=0, le=99)] = Field(description="the number that commitments carry")
     model: Name = Field(description="name of an entry of `models`")
     mix: Name = Field(description="name of an entry of `mixes`")
-    windows: Positive = Field(description="windows of each task in a step")
+    windows: Positive = Field(description="windows of each task in a step, so also the number of batches")
     max_document_tokens: Positive = Field(description="a document is cut after this many tokens")
     compare: Literal["mean", "majority"] = Field(default="mean", description="how a match is decided")
     epsilon: Epsilon
@@ -117,37 +99,41 @@ class Contest(Rules):
 
 
 class Slot(Rules):
-    """A competition's place in a phase; what is named here overrides it from that block on."""
+    """A competition's place in a phase; what is named here overrides it in this phase."""
 
     competition: Name = Field(description="name of an entry of `competitions`")
     share: Annotated[float, Field(ge=0, le=1)] = Field(description="share of the subnet's weight")
-    mix: Name | None = None
-    windows: Positive | None = None
-    epsilon: Epsilon | None = None
-    reward: Reward | None = None
-    alpha: Fraction | None = None
-    noise: Noise | None = None
+    mix: Name | None = Field(default=None, description="name of an entry of `mixes`, in place of the competition's")
+    windows: Positive | None = Field(default=None, description="in place of the competition's")
+    epsilon: Epsilon | None = Field(default=None, description="in place of the competition's")
+    reward: Reward | None = Field(default=None, description="in place of the competition's")
+    alpha: Fraction | None = Field(default=None, description="in place of the competition's")
+    noise: Noise | None = Field(default=None, description="in place of the competition's")
 
 
 class Phase(Rules):
     """What is in force from a block on, until the next phase."""
 
     start: Annotated[int, Field(ge=0)] = Field(description="first block")
-    competitions: Annotated[tuple[Slot, ...], Field(min_length=1)]
+    competitions: Annotated[tuple[Slot, ...], Field(min_length=1)] = Field(
+        description="what is in force; sync windows judge them in this order, one each"
+    )
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
         total = sum(slot.share for slot in self.competitions)
-        if abs(total - 1) > 1e-9:  # noqa: PLR2004 - the rounding of decimal fractions
-            raise ValueError(f"the shares of the phase from block {self.start} sum to {total:.12g}; they must sum to 1")
+        if abs(total - 1) > SUM_TOLERANCE:
+            parts = ", ".join(f"{slot.competition} {slot.share:.12g}" for slot in self.competitions)
+            message = f"the shares of a phase must sum to 1; these ({parts}) sum to {total:.12g}"
+            raise invalid("Phase", [Flaw(("competitions",), float(f"{total:.12g}"), message)])
         return self
 
 
 class Schedule(Rules):
     """A competition file."""
 
-    name: Name
-    netuid: Annotated[int, Field(ge=0)]
+    name: Name = Field(description="what this schedule is called")
+    netuid: Annotated[int, Field(ge=0, le=65535)] = Field(description="the subnet on its chain")
     version_key: Annotated[int, Field(ge=0)] = Field(description="version of these rules, as set with the weights")
     timing: Timing
     selection: Selection
@@ -155,34 +141,17 @@ class Schedule(Rules):
     tokenizers: dict[Name, Tokenizer]
     sources: dict[Name, SourceRules]
     models: dict[Name, Constraints]
-    mixes: dict[Name, dict[Name, Task]]
+    mixes: dict[Name, Mix]
     competitions: dict[Name, Contest]
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = Field(description="by start block, rising")
 
     @model_validator(mode="after")
-    def _starts_rise(self) -> Self:
-        starts = [phase.start for phase in self.phases]
-        if any(a >= b for a, b in itertools.pairwise(starts)):
-            raise ValueError(f"phases start at {starts}; each must start after the one before")
-        return self
-
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        for contest in self.competitions.values():
-            _known("model", contest.model, self.models)
-        for constraints in self.models.values():
-            _known("tokenizer", constraints.tokenizer, self.tokenizers)
-        for mix in self.mixes.values():
-            for task in mix.values():
-                _known("source", task.source, self.sources)
-        for phase in self.phases:
-            for slot in phase.competitions:
-                _known("competition", slot.competition, self.competitions)
-                _known("mix", slot.mix or self.competitions[slot.competition].mix, self.mixes)
-            ids = [self.competitions[slot.competition].id for slot in phase.competitions]
-            if len(set(ids)) < len(ids):
-                raise ValueError(f"the phase from block {phase.start} has competition ids {ids}; each may stand once")
-            self.at(Block(phase.start))
+    def _consistent(self) -> Self:
+        flaws = [*self._starts(), *unknown_names(self.model_dump())]
+        if not flaws:  # only names that exist can be resolved
+            flaws = list(dict.fromkeys([*self._repeated_ids(), *self._unresolvable()]))
+        if flaws:
+            raise invalid("Schedule", flaws)
         return self
 
     def at(self, block: Block) -> tuple[Competition, ...]:
@@ -201,23 +170,66 @@ class Schedule(Rules):
 
     @property
     def digest(self) -> Digest:
-        """Lower-case hex of sha256 over the canonical JSON of every field."""
-        return Digest(hashlib.sha256(self.model_dump_json().encode()).hexdigest())
+        """Lower-case hex of sha256 over the canonical JSON of every field; local paths of pinned files do not count."""
+        return canonical.digest_of(canonical.without_local_paths(self.model_dump()))
+
+    def competition_digest(self, competition: Competition) -> Digest:
+        """Lower-case hex of sha256 over all that decides this competition.
+
+        Its fields, the sources of its tasks and its tokenizer with their pins, timing and selection: two validators
+        with equal digests and equal engines must come to equal scores.
+        """
+        sources = sorted({task.source for task in competition.tasks.values()})
+        parts = {
+            "competition": competition.model_dump(),
+            "tokenizer": self.tokenizers[competition.model.tokenizer].model_dump(),
+            "sources": {name: self.sources[name].model_dump() for name in sources},
+            "timing": self.timing.model_dump(),
+            "selection": self.selection.model_dump(),
+        }
+        return canonical.digest_of(canonical.without_local_paths(parts))
 
     def _resolve(self, slot: Slot) -> Competition:
         contest = self.competitions[slot.competition]
         fields = contest.model_dump(exclude={"model", "mix"})
         fields |= slot.model_dump(exclude={"competition", "mix"}, exclude_none=True)
-        return Competition.model_validate(
-            fields
-            | {
-                "name": slot.competition,
-                "model": self.models[contest.model],
-                "tasks": self.mixes[slot.mix or contest.mix],
-            }
-        )
+        parts = {
+            "name": slot.competition,
+            "model": self.models[contest.model],
+            "tasks": self.mixes[slot.mix or contest.mix],
+        }
+        return Competition.model_validate(fields | parts)
+
+    def _starts(self) -> Iterator[Flaw]:
+        for index, (before, after) in enumerate(itertools.pairwise(self.phases), start=1):
+            if after.start <= before.start:
+                message = f"must be larger than {before.start}, where the phase before starts"
+                yield Flaw(("phases", index, "start"), after.start, message)
+
+    def _repeated_ids(self) -> Iterator[Flaw]:
+        for index, phase in enumerate(self.phases):
+            seen: dict[int, str] = {}
+            for place, slot in enumerate(phase.competitions):
+                number = self.competitions[slot.competition].id
+                if number in seen:
+                    message = f"its id {number} is also that of {seen[number]} in this phase; each id may stand once"
+                    yield Flaw(("phases", index, "competitions", place, "competition"), slot.competition, message)
+                seen.setdefault(number, slot.competition)
+
+    def _unresolvable(self) -> Iterator[Flaw]:
+        for index, phase in enumerate(self.phases):
+            for place, slot in enumerate(phase.competitions):
+                try:
+                    self._resolve(slot)
+                except ValidationError as error:
+                    for detail in error.errors():
+                        at = _home(slot, detail["loc"], ("phases", index, "competitions", place))
+                        yield Flaw(at, detail["input"], detail["msg"])
 
 
-def _known(what: str, name: str, among: Mapping[str, object]) -> None:
-    if name not in among:
-        raise ValueError(f"{what} {name!r} is not defined; defined are {', '.join(sorted(among)) or 'none'}")
+def _home(slot: Slot, loc: Path, here: Path) -> Path:
+    """Say where in the file a field of a resolved competition was written: in the phase, or in the competition."""
+    overrides = [field for field in (loc[0], "windows", "noise") if getattr(slot, str(field)) is not None]
+    if loc[0] in overrides:
+        return (*here, *loc)
+    return (*here, overrides[0]) if overrides else ("competitions", slot.competition, *loc)

@@ -23,7 +23,7 @@ from pretrain.competition import (
     WinnerTakesAllReward,
 )
 from pretrain.data import Samples
-from pretrain.schedule import Weights
+from pretrain.step_rules import Weights
 from pretrain.types import Block, CompetitionId, Hotkey, TaskName
 
 Floats = npt.NDArray[np.float64]

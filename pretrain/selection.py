@@ -1,17 +1,18 @@
-"""Who may be judged, and who is judged in a step (protocol.md sections 3 and 9). Pure: a snapshot and memory in, entries out."""
+"""Who may be judged, and who is judged in a step (protocol.md sections 3 and 9). Pure."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pretrain.chain import Snapshot
 from pretrain.commitment import Entry
-from pretrain.competition import Competition, FixedEpsilon
+from pretrain.competition import AdaptiveEpsilon, Competition, DescentReward, FixedEpsilon
 from pretrain.ownership import precedence
-from pretrain.schedule import Schedule, Selection
+from pretrain.schedule import Schedule
 from pretrain.scoring import epsilon_at, hotkey_order
 from pretrain.state import Record, Reign, State
+from pretrain.step_rules import Selection
 from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
 
@@ -52,16 +53,16 @@ def eligible(snapshot: Snapshot, schedule: Schedule, competition: CompetitionId)
     )
 
 
-def top_entries(snapshot: Snapshot, entries: Sequence[Entry], rules: Selection) -> tuple[Entry, ...]:
-    """Return those to which the large validators together give at least ``top_weight`` of what they give to them all."""
-    hotkeys = {entry.hotkey for entry in entries}
+def top_entries(snapshot: Snapshot, competition: CompetitionId, rules: Selection) -> tuple[Entry, ...]:
+    """Return those to which the large validators give at least ``top_weight`` of what they give to them all."""
+    entries = [entry for entry in snapshot.entries if entry.competition == competition]
     voters = [n for n in snapshot.neurons if n.permit and n.stake >= rules.top_stake]
-    given = {
-        hotkey: math.fsum(v.stake * snapshot.weights.get(v.hotkey, {}).get(hotkey, 0.0) for v in voters)
-        for hotkey in sorted(hotkeys)
-    }
-    total = math.fsum(given.values())
-    return tuple(e for e in entries if total > 0 and given[e.hotkey] >= rules.top_weight * total)
+    given = [
+        math.fsum(voter.stake * snapshot.weights.get(voter.hotkey, {}).get(entry.hotkey, 0.0) for voter in voters)
+        for entry in entries
+    ]
+    least = rules.top_weight * math.fsum(given)
+    return tuple(entry for entry, weight in zip(entries, given, strict=True) if weight > 0 and weight >= least)
 
 
 def champion_of(state: State, competition: CompetitionId, entries: Iterable[Entry]) -> Entry | None:
@@ -89,24 +90,26 @@ def living_reigns(state: State, competition: Competition, now: Block) -> tuple[R
 
 def needs_references(competition: Competition) -> bool:
     """Whether gains decide anything: an adaptive head start, or pay by descent."""
-    return competition.epsilon.kind == "adaptive" or competition.reward.kind == "descent"
+    return isinstance(competition.epsilon, AdaptiveEpsilon) or isinstance(competition.reward, DescentReward)
 
 
 def select(snapshot: Snapshot, schedule: Schedule, competition: Competition, state: State) -> Selected:
     """Choose who is judged at S: champion and top-weighted, pool, new ones, returns, past champions still committed."""
     rules = schedule.selection
     entries = [e for e in eligible(snapshot, schedule, competition.competition_id) if not _refused(state, e)]
+    described = [e for e in entries if state.record(e).content]
     chosen: dict[Entry, Role] = {}
     champion = champion_of(state, competition.competition_id, entries)
     if champion:
         chosen[champion] = Role.CHAMPION
-    for entry in top_entries(snapshot, entries, rules):
-        chosen.setdefault(entry, Role.TOP)
+    for entry in top_entries(snapshot, competition.competition_id, rules):
+        if entry in described:
+            chosen.setdefault(entry, Role.TOP)
     scored = [e for e in entries if state.record(e).score is not None]
     for entry in [e for e in _best(scored, competition, state) if e not in chosen][: rules.pool]:
         chosen[entry] = Role.POOL
     waiting = waits(snapshot, schedule, entries, state)
-    fresh = [e for e in entries if state.record(e).score is None and e not in chosen and e not in waiting]
+    fresh = [e for e in described if state.record(e).score is None and e not in chosen and e not in waiting]
     fresh = queue(fresh, state, snapshot.block, rules.fairness_blocks)
     for entry in fresh[: rules.max_new]:
         chosen[entry] = Role.NEW
@@ -143,7 +146,8 @@ def waits(
     for entry in snapshot.entries:
         record = state.record(entry)
         to_come = record.weights is None and record.rejected is None
-        if record.content and to_come and schedule.in_force(entry.competition, snapshot.block):
+        judgeable = all(schedule.in_force(entry.competition, block) for block in (entry.block, snapshot.block))
+        if record.content and to_come and judgeable:
             holders.setdefault(record.content, []).append(entry)
     result = {}
     for entry in entries:

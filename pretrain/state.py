@@ -1,4 +1,4 @@
-"""What a validator remembers, keyed by hotkey and commitment: frozen values, and the pure steps from one to the next."""
+"""What a validator remembers, keyed by hotkey and commitment: frozen values, replaced and never changed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -139,7 +139,7 @@ def test_a_minority_is_clipped_at_the_stake_weighted_median() -> None:
 
 
 def test_a_newcomer_earns_its_half_of_a_miner_only_slowly() -> None:
-    # Uid 0 held all of miner 2, now both weigh it alike. Each epoch keeps 0.9 of the old bonds and adds 0.1 of (1/2, 1/2).
+    # Uid 0 held all of miner 2, now both weigh it alike: each epoch keeps 0.9 of the old and adds 0.1 of (1/2, 1/2).
     start = replace(TWO_AND_TWO, weights={0: ((2, 1),), 1: ((2, 1),)}, bonds={0: ((2, 65535),), 1: ()})
     first = epoch(start)
     # 0.9 * (1, 0) + 0.1 * (1/2, 1/2) = (0.95, 0.05); dividends 62258.25 and 3276.75; stored 1 and 0.05 / 0.95.
@@ -166,10 +166,83 @@ def test_without_weights_all_emission_goes_by_active_stake() -> None:
 
 
 def test_without_weights_and_without_an_active_validator_it_goes_by_all_stake() -> None:
-    outputs = epoch(replace(TWO_AND_TWO, hyperparameters=Hyperparameters(activity_cutoff=5), alpha_stake=(600, 200, 0, 0)))
+    abandoned = replace(TWO_AND_TWO, hyperparameters=Hyperparameters(activity_cutoff=5), alpha_stake=(600, 200, 0, 0))
+    outputs = epoch(abandoned)
     assert (outputs.active, outputs.emission) == ((False,) * 4, (6000, 2000, 0, 0))
 
 
 def test_a_neuron_that_had_no_permit_and_gets_none_keeps_its_stored_bonds() -> None:
     outputs = epoch(replace(TWO_AND_TWO, bonds={3: ((2, 7),)}))
     assert outputs.bonds == {0: (), 1: (), 3: ((2, 7),)}
+
+
+def test_root_stake_counts_by_a_weight_truncated_to_32_binary_digits() -> None:
+    # 6e10 rao * 226245882 / 2**32 = 3160618459.8; the untruncated weight would give 3160618463.2.
+    rooted = replace(TWO_AND_TWO, alpha_stake=(1, 0, 0, 0), root_stake=(0, 60_000_000_000, 0, 0))
+    at, above = (Hyperparameters(stake_threshold=threshold) for threshold in (3_160_618_459, 3_160_618_460))
+    assert epoch(replace(rooted, hyperparameters=at)).stake_weight == (0, 65535, 0, 0)
+    assert epoch(replace(rooted, hyperparameters=above)).stake_weight == (0, 0, 0, 0)
+
+
+def test_stake_of_exactly_kappa_carries_a_weight() -> None:
+    # kappa 21845 / 65535 is a third and so is each stake, truncated alike: 2/3 that give 0 just equal the minority.
+    thirds = replace(
+        TWO_AND_TWO,
+        hyperparameters=Hyperparameters(kappa=21845),
+        alpha_stake=(5, 5, 5, 0),
+        validator_permit=(True, True, True, False),
+        last_update=(90, 90, 90, 10),
+        weights={0: ((3, 1),), 1: ((2, 1),), 2: ((1, 1),)},
+    )
+    assert epoch(thirds).consensus == (0, 65535, 65535, 65535)
+    assert epoch(replace(thirds, hyperparameters=Hyperparameters(kappa=21846))).consensus == (0, 0, 0, 0)
+
+
+def test_with_kappa_zero_the_highest_weight_is_the_consensus() -> None:
+    split = replace(
+        TWO_AND_TWO, hyperparameters=Hyperparameters(kappa=0), weights={0: ((2, 3), (3, 1)), 1: ((2, 1), (3, 3))}
+    )
+    assert epoch(split).consensus == (0, 0, 49151, 49151)
+
+
+def test_a_weight_on_a_uid_that_does_not_exist_is_left_out() -> None:
+    beyond = replace(TWO_AND_TWO, weights={0: ((9, 5), (2, 1)), 1: ((2, 1),)})
+    assert epoch(beyond) == epoch(replace(beyond, weights={0: ((2, 1),), 1: ((2, 1),)}))
+
+
+LIQUID = replace(
+    TWO_AND_TWO,
+    hyperparameters=Hyperparameters(yuma3=True, liquid_alpha=True),
+    bonds={0: ((2, 65535), (3, 65535)), 1: ((2, 65535),)},
+)
+
+
+def test_under_liquid_alpha_a_bond_decays_where_the_weight_is_zero() -> None:
+    # Uid 0 in miner 3: weight 0, bond 1, difference 1, sigmoid 1 / (1 + e**-5) = 0.993307; alpha = 0.700008 + 0.2 *
+    # 0.993307 = 0.898669; bond 0.101331 * 65535 = 6640.7. Uid 1 had none there and gets none.
+    named = replace(LIQUID, weights={0: ((2, 1), (3, 0)), 1: ((2, 1), (3, 0))})
+    assert epoch(named).bonds == {0: ((2, 65535), (3, 6640)), 1: ((2, 65535),)}
+
+
+def test_under_liquid_alpha_a_bond_is_dropped_where_no_weight_is_set() -> None:
+    unnamed = replace(LIQUID, weights={0: ((2, 1),), 1: ((2, 1),)})
+    assert epoch(unnamed).bonds == {0: ((2, 65535),), 1: ((2, 65535),)}
+
+
+def test_under_liquid_alpha_a_part_penalty_drops_it_where_the_weight_is_zero_too() -> None:
+    half = replace(LIQUID.hyperparameters, bonds_penalty=32768)
+    named = replace(LIQUID, hyperparameters=half, weights={0: ((2, 1), (3, 0)), 1: ((2, 1), (3, 0))})
+    assert epoch(named).bonds == {0: ((2, 65535),), 1: ((2, 65535),)}
+
+
+def test_under_liquid_alpha_an_unsorted_row_is_misread_but_for_a_part_penalty() -> None:
+    # In the row (3, 2) the walk misses uid 2: it reads 0 for 3/4, so the bond falls faster than in the row (2, 3).
+    bent = replace(LIQUID, weights={0: ((2, 3), (3, 1))})
+    bent_unsorted = replace(LIQUID, weights={0: ((3, 1), (2, 3))})
+    assert dict(epoch(bent).bonds[0])[2] > dict(epoch(bent_unsorted).bonds[0])[2]
+    half = replace(LIQUID.hyperparameters, bonds_penalty=32768)
+    assert epoch(replace(bent, hyperparameters=half)) == epoch(replace(bent_unsorted, hyperparameters=half))
+
+
+def test_without_any_consensus_liquid_alpha_gives_way_to_the_moving_average() -> None:
+    assert epoch(LIQUID).bonds == {0: ((2, 58981), (3, 58981)), 1: ((2, 58981),)}  # 0.9 * 65535 = 58981.5

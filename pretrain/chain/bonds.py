@@ -113,17 +113,19 @@ def _liquid_average(new: Matrix, old: Matrix, consensus: Vector, hyperparameters
     """Return the moving average with a rate for each bond (``mat_ema_alpha_sparse``).
 
     Two things differ from the plain average, both measured: a bond in a miner that the validator's row does not name
-    is dropped at once, and the rate is computed from what a walk in the order of uids finds in the two rows.
+    is dropped at once, and the rate is computed from what a walk in the order of uids finds in the two rows. (A bond in
+    a miner named with weight 0 decays.) The runtime's clamps to [0, 1] are left out: an average of fractions is one.
     """
+    sigmoid = _sigmoid_of(hyperparameters)
     averages: list[Row] = []
     for new_row, old_row in zip(new, old, strict=True):
         seen_new, seen_old = _found_by_walk(new_row), _found_by_walk(old_row)
         average: dict[int, Fixed] = {}
         for j, x in new_row.items():
-            alpha = _liquid_alpha(consensus[j], seen_new.get(j, 0), seen_old.get(j, 0), hyperparameters)
+            alpha = _liquid_alpha(consensus[j], seen_new.get(j, 0), seen_old.get(j, 0), sigmoid)
             moved = fixed.multiply(ONE - alpha, old_row.get(j, 0)) + fixed.multiply(alpha, x)
             if moved > 0:
-                average[j] = min(moved, ONE)
+                average[j] = moved
         averages.append(average)
     return tuple(averages)
 
@@ -142,15 +144,30 @@ def _found_by_walk(row: Row) -> Row:
     return found
 
 
-def _liquid_alpha(consensus: Fixed, weight: Fixed, old_bond: Fixed, hyperparameters: Hyperparameters) -> Fixed:
+@dataclass(frozen=True)
+class _Sigmoid:
+    """How liquid alpha rises from low to high."""
+
+    low: Fixed
+    high: Fixed
+    slope: Fixed
+    """Minus the steepness."""
+
+
+def _sigmoid_of(hyperparameters: Hyperparameters) -> _Sigmoid:
+    return _Sigmoid(
+        low=fixed.proportion(hyperparameters.alpha_low),
+        high=fixed.proportion(hyperparameters.alpha_high),
+        slope=fixed.divide(hyperparameters.alpha_sigmoid_steepness * ONE, _STEEPNESS_ONE * ONE),
+    )
+
+
+def _liquid_alpha(consensus: Fixed, weight: Fixed, old_bond: Fixed, sigmoid: _Sigmoid) -> Fixed:
     """Return low + (high - low) / (1 + e**(-steepness * (difference - 1/2))) (``alpha_sigmoid``).
 
-    The difference is weight - consensus when the bond is to grow, bond - weight when it is to shrink, within [0, 1].
+    The difference is weight - consensus when the bond is to grow, at least 0, and bond - weight when it is to shrink.
+    The fraction is in [0, 1], so the result needs no clamp.
     """
-    difference = weight - consensus if weight >= old_bond else old_bond - weight
-    difference = min(max(difference, 0), ONE)
-    slope = fixed.divide(hyperparameters.alpha_sigmoid_steepness * ONE, _STEEPNESS_ONE * ONE)
-    sigmoid = fixed.divide(ONE, ONE + fixed.exp(fixed.multiply(slope, difference - (ONE >> 1))))
-    low = fixed.proportion(hyperparameters.alpha_low)
-    high = fixed.proportion(hyperparameters.alpha_high)
-    return max(low, min(high, low + fixed.multiply(sigmoid, high - low)))
+    difference = max(weight - consensus, 0) if weight >= old_bond else old_bond - weight
+    rise = fixed.divide(ONE, ONE + fixed.exp(fixed.multiply(sigmoid.slope, difference - (ONE >> 1))))
+    return sigmoid.low + fixed.multiply(rise, sigmoid.high - sigmoid.low)

@@ -41,7 +41,7 @@ def divide(a: Fixed, b: Fixed) -> Fixed:
     if b == 0:
         return 0
     quotient = (abs(a) << FRACTION_BITS) // abs(b)
-    return quotient if (a < 0) == (b < 0) else -quotient
+    return quotient if (a < 0) is (b < 0) else -quotient
 
 
 def proportion(part: int, whole: int = U16_MAX) -> Fixed:
@@ -50,28 +50,28 @@ def proportion(part: int, whole: int = U16_MAX) -> Fixed:
 
 
 def to_u16(x: Fixed) -> int:
-    """Return x * 65535 rounded down, the form in which a fraction is stored (``fixed_proportion_to_u16``)."""
-    return min((x * U16_MAX) >> FRACTION_BITS, U16_MAX)
+    """Return a fraction of 1 times 65535 rounded down, the form in which it is stored (``fixed_proportion_to_u16``)."""
+    return (x * U16_MAX) >> FRACTION_BITS
 
 
 def exp(x: Fixed) -> Fixed:
-    """Return e**x by the Taylor series to x**31, or 0 when a term passes 2**31 (``safe_exp``).
+    """Return e**x by the Taylor series to x**31, or 0 when a term times x passes 2**31 (``safe_exp``).
 
     Terms are rounded one by one, and a negative power is the reciprocal of the positive one, as in substrate-fixed's
-    ``transcendental::exp``. The 0 stands for an overflow at **either** end: e**x of a large x is 0 too.
+    ``transcendental::exp``. The 0 stands for an overflow at **either** end: from about 20.9 on e**x is 0 too.
     """
     if x in (0, ONE):
         return _E if x else ONE
     magnitude = term = abs(x)
     total = ONE + magnitude
     for power in range(2, FRACTION_BITS):
-        term = multiply(term, magnitude)
-        if term >= _OVERFLOW:
+        product = (term * magnitude) >> FRACTION_BITS
+        if product >= _OVERFLOW:
             return 0
-        term //= power
+        term = product // power
+        if term == 0:
+            break
         total += term
-        if total >= _OVERFLOW:
-            return 0
     return divide(ONE, total) if x < 0 else total
 
 

@@ -128,7 +128,7 @@ def _active(inputs: EpochInputs) -> tuple[bool, ...]:
 def _stake(inputs: EpochInputs) -> Vector:
     """Return each neuron's share of stake, 0 below the threshold (``get_stake_weights_for_network``).
 
-    The sum alpha + root * weight is I64F64, but the weight itself was truncated to 32 binary digits before.
+    The sum alpha + root * weight is I64F64, but the weight itself is truncated to 32 binary digits before.
     """
     tao_weight = fixed.proportion(inputs.hyperparameters.tao_weight, _U64_MAX)
     whole, part = _STAKE_FRACTION_BITS, _STAKE_FRACTION_BITS - fixed.FRACTION_BITS
@@ -215,7 +215,7 @@ def _surviving_bonds(inputs: EpochInputs) -> Matrix:
     """
     last_epoch = inputs.block - inputs.hyperparameters.tempo
     return tuple(
-        {j: x for j, x in inputs.bonds.get(i, ()) if j < inputs.n and inputs.block_at_registration[j] < last_epoch}
+        {j: x for j, x in inputs.bonds.get(i, ()) if inputs.block_at_registration[j] < last_epoch}
         for i in range(inputs.n)
     )
 

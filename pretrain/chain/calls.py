@@ -1,0 +1,151 @@
+"""Signed calls: every change of an embedded chain is one, and is stored with its signature.
+
+A call names the chain it is for (the hash of its genesis), its signer's nonce and the block it was made at, so that it
+can be applied once, here, and not long after. Two keys sign: the hotkey what a neuron says (weights, commitments), the
+coldkey what costs money (registration, stake).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from pretrain import wallet
+from pretrain.commitment import MAX_BYTES
+from pretrain.errors import Refused
+from pretrain.types import Block, Hotkey
+from pretrain.wallet import Keypair
+
+U16_MAX = 65_535
+_U64_MAX = 2**64 - 1
+_MAX_PAYLOAD = 65_536  # bytes; a row of 256 weights takes under 4,000
+
+U16 = Annotated[int, Field(ge=0, le=U16_MAX)]
+Rao = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+@dataclass(frozen=True)
+class SetWeights:
+    """Replace the signing validator's row; the two lists are parallel."""
+
+    uids: tuple[U16, ...]
+    values: tuple[U16, ...]
+    version_key: Annotated[int, Field(ge=0, le=_U64_MAX)]
+    call: Literal["set_weights"] = "set_weights"
+
+
+@dataclass(frozen=True)
+class SetCommitment:
+    """Replace the signing hotkey's commitment by one Raw field in the clear."""
+
+    data: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
+    """Lower-case hex."""
+    call: Literal["set_commitment"] = "set_commitment"
+
+
+@dataclass(frozen=True)
+class BurnedRegister:
+    """Register a hotkey, paid by the signing coldkey."""
+
+    hotkey: Hotkey
+    call: Literal["burned_register"] = "burned_register"
+
+
+@dataclass(frozen=True)
+class AddStake:
+    """Move rao from the signing coldkey's balance to a hotkey's stake."""
+
+    hotkey: Hotkey
+    amount: Rao
+    call: Literal["add_stake"] = "add_stake"
+
+
+@dataclass(frozen=True)
+class Faucet:
+    """Create rao on a coldkey; only the key that genesis names may sign it."""
+
+    coldkey: str
+    amount: Rao
+    call: Literal["faucet"] = "faucet"
+
+
+Action = SetWeights | SetCommitment | BurnedRegister | AddStake | Faucet
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is signed."""
+
+    genesis: str
+    """Lower-case hex of the genesis hash."""
+    netuid: int
+    signer: Hotkey
+    """The signing key's ss58 address, be it a hotkey or a coldkey."""
+    nonce: Annotated[int, Field(ge=0)]
+    """How many calls of this signer the chain has applied before."""
+    birth: Annotated[int, Field(ge=0)]
+    """The block since which it is valid."""
+    action: Annotated[Action, Field(discriminator="call")]
+
+    def encode(self) -> bytes:
+        """Return the canonical JSON, the only form that is accepted."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+@dataclass(frozen=True)
+class SignedCall:
+    """A call as it travels and as it is stored."""
+
+    payload: bytes
+    """``Call.encode()``."""
+    signature: bytes
+
+
+_ADAPTER = TypeAdapter(Call)
+
+
+def sign(call: Call, keypair: Keypair) -> SignedCall:
+    """Sign a call."""
+    payload = call.encode()
+    return SignedCall(payload, wallet.sign(keypair, payload))
+
+
+def commitment_data(text: str) -> str:
+    """Return the hex of a commitment's bytes; raises Refused over 128, for which the real chain has no encoding (Raw129)."""
+    data = text.encode()
+    if len(data) > MAX_BYTES:
+        raise Refused(f"a commitment of {len(data)} bytes: at most {MAX_BYTES} can be encoded", code="NotEncodable")
+    return data.hex()
+
+
+def open_signed(signed: SignedCall) -> Call:
+    """Return the call if its form is canonical and its signature is the signer's; raises Refused otherwise."""
+    if len(signed.payload) > _MAX_PAYLOAD:
+        raise Refused(f"a call of {len(signed.payload)} bytes: at most {_MAX_PAYLOAD}", code="BadFormat")
+    try:
+        call = _ADAPTER.validate_json(signed.payload)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Refused(f"a call that cannot be read: {where}: {first['msg']}", code="BadFormat") from error
+    if call.encode() != signed.payload:
+        raise Refused("a call that is not canonical JSON: sorted keys, no spaces, no other fields", code="BadFormat")
+    if not wallet.verify(call.signer, signed.payload, signed.signature):
+        raise Refused(f"the signature of {call.action.call} is not {call.signer}'s", code="BadSignature")
+    return call
+
+
+def check_admission(call: Call, genesis_hash: str, nonce: int, validity: int, block: Block) -> None:
+    """Refuse a call made for another chain, replayed, out of order, not yet valid or too old (the real chain's pool checks)."""
+    if call.genesis != genesis_hash:
+        raise Refused(f"a call for the chain {call.genesis[:16]}, not for {genesis_hash[:16]}", code="BadGenesis")
+    if call.nonce < nonce:
+        raise Refused(f"nonce {call.nonce} of {call.signer} was used before; the next is {nonce}", code="Stale")
+    if call.nonce > nonce:
+        raise Refused(f"nonce {call.nonce} of {call.signer} is ahead; the next is {nonce}", code="Future")
+    if not call.birth <= block < call.birth + validity:
+        raise Refused(
+            f"a call of block {call.birth} is valid for {validity} blocks and this is block {block}",
+            code="AncientBirthBlock",
+        )

@@ -1,0 +1,108 @@
+"""What an embedded chain starts from: its rules and its first accounts, fixed for its life."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+from pydantic import TypeAdapter, ValidationError
+
+from pretrain.chain.hyperparameters import Hyperparameters
+from pretrain.errors import ChainUnavailable
+from pretrain.types import Hotkey
+
+RAO = 1_000_000_000
+"""Rao in one unit of alpha or TAO."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A subnet's rules; where the real chain has a default (subtensor spec 293), so has this."""
+
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
+    """What the epoch reads; ``stake_threshold`` also guards set_weights."""
+    block_time: float = 12.0
+    """Seconds."""
+    finality_lag: int = 2
+    """Blocks between the newest and the newest finalised one."""
+    max_uids: int = 256
+    """Slots; a registration beyond them replaces the neuron with the lowest pruning score."""
+    immunity_period: int = 4_096
+    """Blocks after its registration in which a neuron is replaced only if all others are immune too."""
+    burn: int = 100_000_000
+    """Rao that a registration costs. The real chain moves this price with demand; here it stands still."""
+    max_registrations_per_block: int = 1
+    min_stake: int = 2_000_000
+    """Rao that add_stake moves at the least."""
+    weights_rate_limit: int = 100
+    """Blocks between two rows of one neuron; 0: none."""
+    weights_version_key: int = 0
+    """Rows with a smaller version key are refused; 0: none is."""
+    min_allowed_weights: int = 1
+    """Entries a row must have, unless it is a weight on oneself alone."""
+    max_weight_limit: int = 65_535
+    """Largest share of one entry in a row, / 65535."""
+    commitment_space: int = 3_100
+    """Bytes a hotkey may commit in an epoch, each commitment counting as 100 at the least."""
+    commitment_rate_limit: int = 0
+    """Blocks between two commitments of one hotkey; 0: the space alone limits them, as in spec 293."""
+    emission: int = RAO
+    """Rao of alpha a block, the owner's cut included."""
+    owner_cut: int = 11_796
+    """Share of the emission that goes to the subnet's owner, / 65535 (18%)."""
+    call_validity: int = 64
+    """Blocks during which a signed call can be applied."""
+    retention: int = 100_000
+    """Blocks behind the head whose state a snapshot may still be read at; nothing is deleted, ``history`` reads it all."""
+
+
+@dataclass(frozen=True)
+class GenesisNeuron:
+    """A neuron registered in block 0, in the order of uids."""
+
+    hotkey: Hotkey
+    coldkey: str
+    """Its owner's ss58 address."""
+    stake: int = 0
+    """Rao."""
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """Block 0."""
+
+    netuid: int
+    time: float
+    """Seconds since the Unix epoch at which block 0 was made; block 1 is open from then on."""
+    parameters: Parameters = field(default_factory=Parameters)
+    neurons: tuple[GenesisNeuron, ...] = ()
+    balances: tuple[tuple[str, int], ...] = ()
+    """Coldkeys (ss58) and their rao."""
+    owner: Hotkey | None = None
+    """The subnet owner's hotkey: gets the owner's cut, is never replaced, and is paid nothing as a miner.
+
+    Without one no cut is taken.
+    """
+    faucet: str | None = None
+    """The ss58 address whose signature may create balances; None: nobody's, as on a chain with value."""
+
+    def encode(self) -> str:
+        """Return the canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def hash(self) -> bytes:
+        """The hash of block 0; every signed call names it, so that none is good on two chains."""
+        return hashlib.sha256(self.encode().encode("ascii")).digest()
+
+
+_ADAPTER = TypeAdapter(Genesis)
+
+
+def decode(text: str) -> Genesis:
+    """Read what ``Genesis.encode`` wrote; raises ChainUnavailable when it is something else."""
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ChainUnavailable(f"the chain's genesis is not one of this version: {where}: {first['msg']}") from error

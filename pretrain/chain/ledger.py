@@ -1,0 +1,222 @@
+"""The file of an embedded chain: its tables, and the two ways to open it.
+
+One SQLite file in WAL mode, shared by many processes without a server. Readers see one frozen state and wait for
+nobody; a writer holds the file from its first look to its commit, so what it decides on is what it changes; a process
+killed at any moment leaves the last committed state.
+
+State is history: a row says what holds *since* its block, and only rows of the open block are ever replaced. The state
+at any finished block is read by taking the last rows up to it. Only ``head`` and the accounts (balances, owners, space)
+hold a present value alone; no snapshot reads those.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain.chain import genesis as genesis_form
+from pretrain.chain.genesis import Genesis
+from pretrain.errors import ChainUnavailable
+from pretrain.types import Block, Hotkey
+
+VERSION = 1
+"""Of the tables below, kept in ``PRAGMA user_version``."""
+BUSY_SECONDS = 20.0
+"""How long a writer waits for another one."""
+_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.NotSupportedError)
+
+_SCHEMA = """
+CREATE TABLE genesis (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL) STRICT;
+CREATE TABLE head (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    open INTEGER NOT NULL,            -- the block that calls go into; the newest finished one is open - 1
+    anchor_block INTEGER NOT NULL,    -- finished at anchor_time, seconds since the epoch
+    anchor_time REAL NOT NULL,
+    paused INTEGER NOT NULL,
+    pending INTEGER NOT NULL,         -- rao accrued for the next epoch
+    pending_owner INTEGER NOT NULL,   -- rao of the owner's cut
+    recycled INTEGER NOT NULL         -- rao taken out of circulation: burns, and what the owner earned as a miner
+) STRICT;
+CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
+CREATE TABLE calls (
+    block INTEGER NOT NULL, position INTEGER NOT NULL, signer TEXT NOT NULL, nonce INTEGER NOT NULL,
+    name TEXT NOT NULL, payload BLOB NOT NULL, signature BLOB NOT NULL,
+    PRIMARY KEY (block, position), UNIQUE (signer, nonce)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE balances (coldkey TEXT PRIMARY KEY, rao INTEGER NOT NULL CHECK (rao >= 0)) STRICT;
+CREATE TABLE owners (hotkey TEXT PRIMARY KEY, coldkey TEXT NOT NULL) STRICT;
+CREATE TABLE space (hotkey TEXT PRIMARY KEY, epoch INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;
+CREATE TABLE registrations (
+    uid INTEGER NOT NULL, block INTEGER NOT NULL, hotkey TEXT NOT NULL, PRIMARY KEY (uid, block)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE stakes (
+    hotkey TEXT NOT NULL, block INTEGER NOT NULL, rao INTEGER NOT NULL CHECK (rao >= 0), PRIMARY KEY (hotkey, block)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE commitments (
+    hotkey TEXT NOT NULL, block INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (hotkey, block)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE weights (
+    uid INTEGER NOT NULL, block INTEGER NOT NULL, hotkey TEXT NOT NULL, version_key TEXT NOT NULL,
+    row TEXT NOT NULL,                -- JSON [[uid, u16], ...] in the order it was set
+    PRIMARY KEY (uid, block)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE epochs (
+    block INTEGER NOT NULL, uid INTEGER NOT NULL, hotkey TEXT NOT NULL, stake INTEGER NOT NULL,
+    incentive INTEGER NOT NULL, dividends INTEGER NOT NULL, consensus INTEGER NOT NULL, trust INTEGER NOT NULL,
+    validator_trust INTEGER NOT NULL, pruning_score INTEGER NOT NULL, emission INTEGER NOT NULL,
+    permit INTEGER NOT NULL, active INTEGER NOT NULL,
+    bonds TEXT NOT NULL,              -- JSON [[uid, u16], ...]
+    PRIMARY KEY (block, uid)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """Where the chain stands."""
+
+    open: Block
+    anchor_block: Block
+    anchor_time: float
+    paused: bool
+    pending: int
+    pending_owner: int
+    recycled: int
+
+    @property
+    def newest(self) -> Block:
+        """The newest finished block."""
+        return Block(self.open - 1)
+
+
+def create(path: Path, genesis: Genesis) -> Genesis:
+    """Make a chain of block 0 and return its genesis as stored; raises ChainUnavailable if the file is there already.
+
+    It appears whole or not at all: it is written beside its place and then linked there.
+    """
+    genesis = genesis_form.decode(genesis.encode())
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.unlink(missing_ok=True)
+        with translated(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
+            _fill(database, genesis)
+        path.hardlink_to(unfinished)
+        unfinished.unlink()
+    except FileExistsError as error:
+        raise ChainUnavailable(f"a chain cannot be made at {path}: the file exists; open or remove it") from error
+    except OSError as error:
+        raise ChainUnavailable(f"a chain cannot be made at {path}: {error.strerror}") from error
+    return genesis
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the chain at one frozen state."""
+    with translated(path), closing(_connect(path)) as database:
+        database.execute("BEGIN")
+        yield database
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the chain as its only writer; what is changed lands as a whole at the end, or not at all."""
+    with translated(path), closing(_connect(path)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield database
+        database.execute("COMMIT")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite says about the file, the disk or a lock into ChainUnavailable; our own bugs stay what they are."""
+    try:
+        yield
+    except _BUGS:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise ChainUnavailable(f"the chain in {path} cannot be used: {error}") from error
+
+
+def read_genesis(database: sqlite3.Connection) -> Genesis:
+    """Return what the chain started from."""
+    return genesis_form.decode(database.execute("SELECT text FROM genesis").fetchone()[0])
+
+
+def read_head(database: sqlite3.Connection) -> HeadRow:
+    """Return where the chain stands; the present clock is not asked."""
+    row = database.execute(
+        "SELECT open, anchor_block, anchor_time, paused, pending, pending_owner, recycled FROM head"
+    ).fetchone()
+    return HeadRow(Block(row[0]), Block(row[1]), row[2], bool(row[3]), *row[4:])
+
+
+def write_head(database: sqlite3.Connection, head: HeadRow) -> None:
+    """Replace the row."""
+    database.execute(
+        "UPDATE head SET open = ?, anchor_block = ?, anchor_time = ?, paused = ?, pending = ?, pending_owner = ?,"
+        " recycled = ?",
+        (
+            head.open, head.anchor_block, head.anchor_time, int(head.paused), head.pending, head.pending_owner,
+            head.recycled,
+        ),
+    )  # fmt: skip
+
+
+def stake_of(database: sqlite3.Connection, hotkey: Hotkey, block: Block) -> int:
+    """Return a hotkey's stake at the end of a block, in rao; it stays the hotkey's when its neuron is replaced."""
+    row = database.execute(
+        "SELECT rao FROM stakes WHERE hotkey = ? AND block <= ? ORDER BY block DESC LIMIT 1", (hotkey, block)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def add_stake(database: sqlite3.Connection, hotkey: Hotkey, block: Block, rao: int) -> None:
+    """Credit a hotkey's stake in the open block."""
+    stake = stake_of(database, hotkey, block) + rao
+    database.execute("INSERT OR REPLACE INTO stakes VALUES (?, ?, ?)", (hotkey, block, stake))
+
+
+def balance_of(database: sqlite3.Connection, coldkey: str) -> int:
+    """Return what a coldkey may spend, in rao."""
+    row = database.execute("SELECT rao FROM balances WHERE coldkey = ?", (coldkey,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def add_balance(database: sqlite3.Connection, coldkey: str, rao: int) -> None:
+    """Credit, or with a negative sum debit, a coldkey; the caller has checked that it can pay."""
+    balance = balance_of(database, coldkey) + rao
+    database.execute("INSERT OR REPLACE INTO balances VALUES (?, ?)", (coldkey, balance))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise ChainUnavailable(f"there is no chain at {path}: expected the file of an embedded chain")
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_SECONDS
+    )
+    try:
+        database.execute("PRAGMA synchronous = NORMAL")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version != VERSION:
+            raise ChainUnavailable(f"{path} is no embedded chain of version {VERSION}: it says {version}")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _fill(database: sqlite3.Connection, genesis: Genesis) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.executescript(f"BEGIN; {_SCHEMA}")
+    database.execute("INSERT INTO genesis VALUES (1, ?)", (genesis.encode(),))
+    database.execute("INSERT INTO head VALUES (1, 1, 0, ?, 0, 0, 0, 0)", (genesis.time,))
+    database.execute("INSERT INTO blocks VALUES (0, ?)", (genesis.hash,))
+    neurons = list(enumerate(genesis.neurons))
+    database.executemany("INSERT INTO registrations VALUES (?, 0, ?)", [(uid, neuron.hotkey) for uid, neuron in neurons])
+    database.executemany("INSERT INTO owners VALUES (?, ?)", [(neuron.hotkey, neuron.coldkey) for _, neuron in neurons])
+    database.executemany("INSERT INTO stakes VALUES (?, 0, ?)", [(neuron.hotkey, neuron.stake) for _, neuron in neurons])
+    database.executemany("INSERT INTO balances VALUES (?, ?)", genesis.balances)
+    database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")

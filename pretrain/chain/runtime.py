@@ -1,0 +1,118 @@
+"""Applying a signed call to the open block: read what the rules need, ask them, write what follows."""
+
+import sqlite3
+from collections.abc import Callable
+
+from pretrain.chain import calls, epochs, ledger, rules
+from pretrain.chain.calls import AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
+from pretrain.chain.genesis import Genesis
+from pretrain.chain.rules import Here, Spent
+from pretrain.chain.state import dump_row, slots
+from pretrain.errors import ChainUnavailable, Refused
+from pretrain.types import Block, Hotkey
+
+Compose = Callable[[sqlite3.Connection, Block, int], SignedCall]
+"""Makes the call for the open block and the signer's next nonce, on the state it will be applied to."""
+
+
+def submit(database: sqlite3.Connection, genesis: Genesis, signed: SignedCall) -> Block:
+    """Apply a signed call in the caller's transaction and return its block; raises Refused and then changes nothing.
+
+    A refused call is not kept and uses up no nonce, like one that the real chain's pool turns away.
+    """
+    call = calls.open_signed(signed)
+    head = ledger.read_head(database)
+    if head.paused:
+        raise ChainUnavailable(f"the chain is paused after block {head.newest}: resume it first")
+    nonce = next_nonce(database, call.signer)
+    calls.check_admission(call, genesis.hash.hex(), nonce, genesis.parameters.call_validity, head.open)
+    here = Here(genesis, head.open, slots(database, head.open))
+    _dispatch(database, here, call)
+    position = database.execute("SELECT COUNT(*) FROM calls WHERE block = ?", (head.open,)).fetchone()[0]
+    database.execute(
+        "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (head.open, position, call.signer, nonce, call.action.call, signed.payload, signed.signature),
+    )
+    return head.open
+
+
+def next_nonce(database: sqlite3.Connection, signer: Hotkey) -> int:
+    """Return how many calls of a signer were applied."""
+    row = database.execute("SELECT COALESCE(MAX(nonce) + 1, 0) FROM calls WHERE signer = ?", (signer,)).fetchone()
+    return int(row[0])
+
+
+def _dispatch(database: sqlite3.Connection, here: Here, call: Call) -> None:
+    match call.action:
+        case SetWeights() as action:
+            _set_weights(database, here, call, action)
+        case SetCommitment() as action:
+            _set_commitment(database, here, call, action)
+        case BurnedRegister() as action:
+            _register(database, here, call, action)
+        case AddStake() as action:
+            _add_stake(database, here, call, action)
+        case Faucet() as action:
+            _faucet(database, here, call, action)
+
+
+def _set_weights(database: sqlite3.Connection, here: Here, call: Call, action: SetWeights) -> None:
+    stake = ledger.stake_of(database, call.signer, here.block)
+    slot = rules.check_weights(here, call.netuid, call.signer, action, stake)
+    database.execute(
+        "INSERT OR REPLACE INTO weights VALUES (?, ?, ?, ?, ?)",
+        (slot.uid, here.block, call.signer, str(action.version_key), dump_row(rules.upscale(action))),
+    )
+
+
+def _set_commitment(database: sqlite3.Connection, here: Here, call: Call, action: SetCommitment) -> None:
+    data = bytes.fromhex(action.data)
+    if len(data) > calls.MAX_BYTES:
+        raise Refused(f"a commitment of {len(data)} bytes: at most {calls.MAX_BYTES}", code="NotEncodable")
+    period = epochs.epoch_index(here.genesis, here.block)
+    spent = _spent(database, call.signer, period)
+    next_period = Block(here.block + epochs.blocks_to_epoch(here.genesis, here.block) + 1)
+    rules.check_commitment(here, call.netuid, call.signer, len(data), spent, next_period)
+    used = spent.used + rules.commitment_space(len(data))
+    database.execute("INSERT OR REPLACE INTO space VALUES (?, ?, ?)", (call.signer, period, used))
+    database.execute("INSERT OR REPLACE INTO commitments VALUES (?, ?, ?)", (call.signer, here.block, data))
+
+
+def _spent(database: sqlite3.Connection, hotkey: Hotkey, period: int) -> Spent:
+    last = database.execute("SELECT MAX(block) FROM commitments WHERE hotkey = ?", (hotkey,)).fetchone()[0]
+    used = database.execute("SELECT used FROM space WHERE hotkey = ? AND epoch = ?", (hotkey, period)).fetchone()
+    return Spent(last, used[0] if used else 0)
+
+
+def _register(database: sqlite3.Connection, here: Here, call: Call, action: BurnedRegister) -> None:
+    rules.check_registration(here, call.netuid, action, ledger.balance_of(database, call.signer))
+    owner = _owner(database, action.hotkey)
+    rules.check_owner(action.hotkey, call.signer, owner if owner is not None else call.signer)
+    uid = rules.slot_for_newcomer(here)
+    burn = here.parameters.burn
+    ledger.add_balance(database, call.signer, -burn)
+    database.execute("UPDATE head SET recycled = recycled + ?", (burn,))
+    database.execute("INSERT OR IGNORE INTO owners VALUES (?, ?)", (action.hotkey, call.signer))
+    database.execute("INSERT OR REPLACE INTO registrations VALUES (?, ?, ?)", (uid, here.block, action.hotkey))
+
+
+def _owner(database: sqlite3.Connection, hotkey: Hotkey) -> str | None:
+    row = database.execute("SELECT coldkey FROM owners WHERE hotkey = ?", (hotkey,)).fetchone()
+    return row[0] if row else None
+
+
+def _add_stake(database: sqlite3.Connection, here: Here, call: Call, action: AddStake) -> None:
+    """Stake one for one: this chain has no pool between TAO and alpha, so no price and no fee."""
+    if call.netuid != here.genesis.netuid:
+        raise Refused(f"there is no subnet {call.netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist")
+    rules.check_stake(here.parameters, action.amount, ledger.balance_of(database, call.signer))
+    if _owner(database, action.hotkey) is None:
+        raise Refused(f"hotkey {action.hotkey} was never registered", code="HotKeyAccountNotExists")
+    ledger.add_balance(database, call.signer, -action.amount)
+    ledger.add_stake(database, action.hotkey, here.block, action.amount)
+
+
+def _faucet(database: sqlite3.Connection, here: Here, call: Call, action: Faucet) -> None:
+    if here.genesis.faucet is None or call.signer != here.genesis.faucet:
+        raise Refused(f"{call.signer} may not create balances on this chain", code="BadOrigin")
+    ledger.add_balance(database, action.coldkey, action.amount)

@@ -1,0 +1,129 @@
+"""What a step decides and what is then remembered: pure, from outcomes to standings to the next state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pretrain import scoring
+from pretrain.chain import Snapshot
+from pretrain.commitment import Entry
+from pretrain.competition import Competition
+from pretrain.data import Samples
+from pretrain.errors import Cause
+from pretrain.outcome import Outcome, Rejected, Scored
+from pretrain.schedule import Schedule
+from pretrain.scoring import Reference, Result
+from pretrain.selection import Role, Selected, eligible, top_entries
+from pretrain.state import Record, Standings, State
+from pretrain.types import Block, Hotkey
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a step rests on, fixed before anything is judged."""
+
+    snapshot: Snapshot
+    schedule: Schedule
+    competition: Competition
+    selected: Selected
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What came of it."""
+
+    outcomes: tuple[Outcome, ...]
+    references: tuple[Reference, ...]
+    result: Result
+    weights: Mapping[Hotkey, float]
+    """Step weights, summing to 1; empty when nobody is competitive."""
+
+
+def decide(
+    facts: Facts, outcomes: Sequence[Outcome], references: Sequence[Reference], samples: Samples, state: State
+) -> Decision:
+    """Play the matches of a step and share its weight."""
+    competition = facts.competition
+    players = [
+        scoring.judged(o.entry.hotkey, o.entry.block, o.measurement.losses, samples, competition)
+        for o in outcomes
+        if isinstance(o, Scored)
+    ]
+    gains = {o.entry.hotkey: state.record(o.entry).gain for o in outcomes}
+    known = {hotkey: gain for hotkey, gain in gains.items() if gain is not None}
+    result = scoring.decide(players, references, known, competition, facts.snapshot.block)
+    return Decision(tuple(outcomes), tuple(references), result, scoring.step_weights(result, competition.reward))
+
+
+def after(state: State, facts: Facts, decision: Decision) -> State:
+    """Return everything a validator knows after a decided step."""
+    now = facts.snapshot.block
+    records = [_remember(state.record(o.entry), o, facts, decision) for o in decision.outcomes]
+    state = replace(state, step=now).with_records(records)
+    competition = facts.competition.competition_id
+    standings = _standings(state, facts, decision)
+    present = frozenset(facts.snapshot.entries)
+    oldest = max(0, now - facts.schedule.selection.fairness_blocks)
+    return state.with_standings(competition, standings).forget(Block(oldest), present)
+
+
+def waited(state: State, facts: Facts) -> State:
+    """Return the state after a window abandoned for the champion's sake: only that is counted."""
+    competition = facts.competition.competition_id
+    standings = state.standing(competition)
+    windows = tuple(sorted({*standings.waited, facts.snapshot.block}))
+    return replace(state, step=facts.snapshot.block).with_standings(competition, replace(standings, waited=windows))
+
+
+def may_wait(state: State, facts: Facts) -> bool:
+    """Whether this window may be abandoned for the champion's sake: at most ``champion_patience`` in a row."""
+    waited_in = {*state.standing(facts.competition.competition_id).waited, facts.snapshot.block}
+    return len(waited_in) <= facts.schedule.selection.champion_patience
+
+
+def _remember(record: Record, outcome: Outcome, facts: Facts, decision: Decision) -> Record:
+    now = facts.snapshot.block
+    if facts.selected.entries.get(outcome.entry) is Role.NEW:
+        record = replace(record, tries=(*record.tries, now))
+    if isinstance(outcome, Rejected):
+        return replace(record, rejected=outcome.reason, undecided=None, detail=outcome.detail)
+    if not isinstance(outcome, Scored):
+        crashes = record.crashes + (outcome.cause is Cause.CRASHED)
+        return replace(record, undecided=outcome.cause, detail=outcome.detail, crashes=crashes)
+    scores = {player.hotkey: player.score for player in decision.result.judged}
+    score, champion = scores[outcome.entry.hotkey], decision.result.champion
+    standing = decision.result.standing(outcome.entry.hotkey)
+    return replace(
+        record,
+        undecided=None,
+        detail="",
+        score=score,
+        ratio=score / scores[champion] if champion else None,
+        win_rate=standing.win_rate,
+        gain=standing.gain,
+        judged=now,
+        crashes=0,
+    )
+
+
+def _standings(state: State, facts: Facts, decision: Decision) -> Standings:
+    """Return the competition's memory after the step; ``state`` already holds the step's records."""
+    competition, snapshot = facts.competition, facts.snapshot
+    old = state.standing(competition.competition_id)
+    present = frozenset(e.hotkey for e in snapshot.entries if e.competition == competition.id)
+    reigns = old.reigns
+    champion = _entry_of(decision.result.champion, decision.outcomes)
+    content = state.record(champion).content if champion else None
+    if champion and content:
+        reigns = old.crowned(champion, content, snapshot.block)
+    judgeable = set(eligible(snapshot, facts.schedule, competition.competition_id))
+    tops = top_entries(snapshot, competition.competition_id, facts.schedule.selection)
+    return Standings(
+        averages=scoring.moving_average(old.averages, decision.weights, competition.alpha, present),
+        updated=snapshot.block,
+        reigns=reigns,
+        ready=old.ready or all(state.record(top).decided for top in tops if top in judgeable),
+    )
+
+
+def _entry_of(hotkey: Hotkey | None, outcomes: Sequence[Outcome]) -> Entry | None:
+    return next((o.entry for o in outcomes if o.entry.hotkey == hotkey), None)

@@ -1,0 +1,44 @@
+"""What runs in the process that judges one model; the only side of the worker that imports torch."""
+
+import resource
+import socket
+import time
+
+import torch
+
+from pretrain.errors import ModelRejected
+from pretrain.evaluate import Measurement
+from pretrain.evaluate.answer import encode_measurement, encode_rejection
+from pretrain.evaluate.engine import engine_version
+from pretrain.evaluate.loss import window_losses
+from pretrain.evaluate.request import Request, read_samples
+from pretrain.models.load import load_with_digest
+
+
+def judge(raw: bytes, answer: socket.socket) -> None:
+    """Judge the model that a request names, and send the losses or the reason why it is refused.
+
+    Anything else that happens here is an exception, so a traceback on stderr and an exit status that is not 0.
+    """
+    request = Request.model_validate_json(raw)
+    if request.memory is not None and request.device == "cpu":
+        resource.setrlimit(resource.RLIMIT_AS, (request.memory, request.memory))
+    try:
+        message = encode_measurement(measure(request))
+    except ModelRejected as rejection:
+        message = encode_rejection(rejection)
+    answer.sendall(message)
+
+
+def measure(request: Request) -> Measurement:
+    """Load the model and score it on every task; raises ModelRejected."""
+    begun = time.monotonic()
+    torch.set_num_threads(request.threads)
+    torch.set_float32_matmul_precision("highest")  # float32 means float32, also where TF32 is faster
+    samples = read_samples(request.samples)
+    model, weights = load_with_digest(request.model, request.constraints, request.vocabulary, request.device)
+    losses = {
+        task: window_losses(model, tokens, batch=request.batch, chunk=request.chunk)
+        for task, tokens in sorted(samples.tokens.items())
+    }
+    return Measurement(losses, weights, samples.digest, engine_version(request.device), time.monotonic() - begun)

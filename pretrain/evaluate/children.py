@@ -1,0 +1,160 @@
+"""The other end of the fork server: start it, send it orders, and hold its children by their leashes."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain.evaluate import forkserver
+
+_GRACE = 10.0  # seconds that a fork server may take to end its children, or itself
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
+_SET = {
+    "HOME": "/nonexistent",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OPENBLAS_NUM_THREADS": "1",  # it would start its threads before the fork
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    "PYTHONSAFEPATH": "1",
+}
+
+
+class ServerError(Exception):
+    """The fork server cannot be started, or is gone: no child can be had or watched."""
+
+
+class ChildError(Exception):
+    """A child ended without an answer, or said too much."""
+
+
+def environment(starter: Mapping[str, str], threads: int) -> dict[str, str]:
+    """Return what the fork server may know of its starter's environment: no token, no wallet, no home."""
+    kept = {name: starter[name] for name in _KEPT if name in starter}
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return kept | _SET | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that judges one model; closing its leash kills it with its whole group."""
+
+    leash: socket.socket
+    answer: socket.socket
+
+    async def started(self) -> int:
+        """Wait until it runs and return its process number; raises ServerError."""
+        word, value = await self._news()
+        if word != "started":
+            raise ServerError(f"the fork server could not fork: {value}")
+        return int(value)
+
+    async def result(self, most: int) -> bytes:
+        """Return its answer, of at most ``most`` bytes, once it has ended well; raises ChildError, ServerError."""
+        loop = asyncio.get_running_loop()
+        received = bytearray()
+        while block := await loop.sock_recv(self.answer, 1 << 16):
+            received += block
+            if len(received) > most:
+                raise ChildError(f"a child answered more than {most} bytes")
+        _, status = await self._news()
+        if status.startswith("-"):
+            raise ChildError(f"a child was killed by signal {status[1:]}")
+        if status != "0":
+            raise ChildError(f"a child ended with status {status}")
+        return bytes(received)
+
+    async def end(self) -> None:
+        """Kill it, if it still runs, and wait until the fork server has seen it end; raises ServerError."""
+        self.answer.close()
+        with contextlib.suppress(OSError):
+            self.leash.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(_GRACE):
+                while await asyncio.get_running_loop().sock_recv(self.leash, 1024):
+                    pass
+        except TimeoutError:
+            raise ServerError(f"the fork server did not end a child within {_GRACE:.0f} s") from None
+        finally:
+            self.leash.close()
+
+    async def _news(self) -> tuple[str, str]:
+        message = await asyncio.get_running_loop().sock_recv(self.leash, 1024)
+        if not message:
+            raise ServerError("the fork server is gone")
+        word, _, value = message.decode(errors="replace").partition(" ")
+        return word, value
+
+
+class ForkServer:
+    """A running fork server."""
+
+    def __init__(self, target: str, variables: Mapping[str, str]) -> None:
+        """Start the process and return at once; it takes some seconds to import what its children need."""
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(0)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        command = [sys.executable, "-m", forkserver.__name__, str(theirs.fileno()), target]
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                command,
+                env=dict(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                cwd="/",
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def launch(self, request: bytes, output: Path) -> Child:
+        """Ask for a child that works on a request, its output going to a file; raises ServerError."""
+        if len(request) > forkserver.MAX_ORDER_BYTES:
+            raise ServerError(f"an order of {len(request)} bytes; at most {forkserver.MAX_ORDER_BYTES} can be sent")
+        leash, leash_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        answer, answer_theirs = socket.socketpair()
+        with leash_theirs, answer_theirs, output.open("wb") as file:
+            leash.settimeout(0)
+            answer.settimeout(0)
+            try:
+                descriptors = [leash_theirs.fileno(), answer_theirs.fileno(), file.fileno()]
+                socket.send_fds(self._control, [request], descriptors)
+            except OSError as error:
+                leash.close()
+                answer.close()
+                raise ServerError(f"the fork server takes no orders: {error}; {self.last_words()}") from error
+        return Child(leash, answer)
+
+    def last_words(self) -> str:
+        """Return the last line that the server itself wrote."""
+        size = os.fstat(self._output.fileno()).st_size
+        return last_line(os.pread(self._output.fileno(), 4096, max(0, size - 4096)))
+
+    def close(self) -> None:
+        """End it with all its children, and wait until it is gone."""
+        self._control.close()
+        try:
+            self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._output.close()
+
+
+def last_line(raw: bytes) -> str:
+    """Return the last line that is not blank, in plain characters, at most 200 of them."""
+    lines = [line.strip() for line in raw.decode(errors="replace").splitlines() if line.strip()]
+    text = lines[-1] if lines else "it wrote nothing"
+    return "".join(char if char.isprintable() else "?" for char in text)[:200]

@@ -1,0 +1,61 @@
+"""What the child that judges a model is told, and the samples that it reads: JSON and safetensors, never a pickle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from safetensors.numpy import load_file, save_file
+
+from pretrain.competition import Constraints
+from pretrain.data import Samples
+from pretrain.types import TaskName
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How a child judges; none of it decides what a loss is, but for the device."""
+
+    device: str = "cpu"
+    """A torch device: cpu, cuda, cuda:1."""
+    batch: int = 8
+    """Windows at a time."""
+    chunk: int = 1024
+    """Positions that pass through the head at a time."""
+    threads: int = 1
+    """CPU threads of one child."""
+    deadline: float = 3600.0
+    """Seconds that one model may take, from its child's start."""
+    memory: int | None = None
+    """Bytes of address space of a child on the CPU; none: no bound."""
+
+
+class Request(BaseModel):
+    """One model to judge, as it is sent to the child."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    samples: Path
+    constraints: Constraints
+    vocabulary: int
+    device: str
+    batch: int
+    chunk: int
+    threads: int
+    memory: int | None
+
+
+def write_samples(samples: Samples, path: Path) -> None:
+    """Write samples for ``read_samples``."""
+    tensors = {f"tokens/{task}": np.ascontiguousarray(ids, dtype=np.int32) for task, ids in samples.tokens.items()}
+    tensors |= {f"bytes/{task}": np.ascontiguousarray(counts, dtype=np.int64) for task, counts in samples.bytes.items()}
+    save_file(tensors, path)
+
+
+def read_samples(path: Path) -> Samples:
+    """Read what ``write_samples`` wrote."""
+    tensors = load_file(path)
+    tokens = {TaskName(name.removeprefix("tokens/")): array for name, array in tensors.items() if name.startswith("t")}
+    counts = {TaskName(name.removeprefix("bytes/")): array for name, array in tensors.items() if name.startswith("b")}
+    return Samples(tokens, counts)

@@ -1,0 +1,141 @@
+"""Judges each model in a process of its own, and says whose fault it is when that fails.
+
+This side never imports torch and never unpickles: a child that touched a stranger's model sends bounded bytes, and
+those are read as a stranger's. Every wait is asyncio's own, so that a deadline or a cancellation ends it at once.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pretrain.competition import Constraints
+from pretrain.data import Samples
+from pretrain.errors import Cause, ConfigError, EvaluatorUnavailable
+from pretrain.evaluate import Measurement, canary
+from pretrain.evaluate.answer import GarbageError, decode, most_bytes
+from pretrain.evaluate.children import Child, ChildError, ForkServer, ServerError, environment, last_line
+from pretrain.evaluate.engine import engine_version
+from pretrain.evaluate.request import EngineSettings, Request, write_samples
+
+_JUDGE = "pretrain.evaluate.child:judge"
+_START = 180.0  # seconds that the fork server may take to import its libraries and fork
+
+
+class ProcessEvaluator:
+    """An Evaluator (``pretrain.evaluate``) whose children come from a fork server that has imported torch beforehand.
+
+    ``vocabularies`` gives the number of ids of each tokenizer that constraints may name. ``start`` it early, before the
+    program knows a secret; ``close`` it at the end. ``target`` is what a child runs, ``module:function``: tests put in
+    its place what a hostile or broken child would do.
+    """
+
+    def __init__(self, settings: EngineSettings, vocabularies: Mapping[str, int], *, target: str = _JUDGE) -> None:
+        self._settings = settings
+        self._vocabularies = {**vocabularies, canary.TOKENIZER: canary.VOCABULARY}
+        self._target = target
+        self._server: ForkServer | None = None
+
+    @property
+    def engine(self) -> str:
+        """The engine version that every measurement will carry."""
+        return engine_version(self._settings.device)
+
+    def start(self) -> None:
+        """Start the fork server unless it runs, and return at once; its first child has to wait for its imports."""
+        if self._server is not None and not self._server.alive:
+            self.close()
+        if self._server is None:
+            self._server = ForkServer(self._target, environment(os.environ, self._settings.threads))
+
+    def close(self) -> None:
+        """End the fork server and every child."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def losses(self, model: Path, samples: Samples, constraints: Constraints) -> Measurement:
+        """Measure a model folder on samples; several may run at once.
+
+        Raises ModelRejected when the model is at fault; EvaluatorUnavailable with TIMEOUT when its child outlasted the
+        deadline, with CRASHED when it died, said too much or said what no child of ours says, and without a cause when
+        no child can be had. Whatever happens, the child's process group is gone afterwards.
+        """
+        with tempfile.TemporaryDirectory(prefix="pretrain-judge-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            await asyncio.to_thread(write_samples, samples, folder / "samples.safetensors")
+            request = self._request(model, folder / "samples.safetensors", constraints)
+            raw = await self._ask(request, folder / "output", most_bytes(samples))
+        try:
+            return decode(raw, samples, self.engine)
+        except GarbageError as error:
+            raise EvaluatorUnavailable(f"a child gave an answer that is not ours: {error}", Cause.CRASHED) from error
+
+    def _request(self, model: Path, samples: Path, constraints: Constraints) -> bytes:
+        if constraints.tokenizer not in self._vocabularies:
+            known = ", ".join(sorted(self._vocabularies)) or "none"
+            raise ConfigError(f"the size of tokenizer {constraints.tokenizer!r} is not known; known are {known}")
+        if not model.is_dir():
+            raise EvaluatorUnavailable(f"{model} is not a folder; a model's files must be there before it is judged")
+        settings = self._settings
+        request = Request(
+            model=model.absolute(),
+            samples=samples,
+            constraints=constraints,
+            vocabulary=self._vocabularies[constraints.tokenizer],
+            device=settings.device,
+            batch=settings.batch,
+            chunk=settings.chunk,
+            threads=settings.threads,
+            memory=settings.memory,
+        )
+        return request.model_dump_json().encode()
+
+    async def _ask(self, request: bytes, output: Path, most: int) -> bytes:
+        """Return the answer of a child to a request; raises EvaluatorUnavailable."""
+        self.start()
+        server = self._server
+        if server is None:
+            raise EvaluatorUnavailable("the evaluator is closed")
+        try:
+            return await _answer(server.launch(request, output), most, self._settings.deadline)
+        except ChildError as error:
+            raise EvaluatorUnavailable(f"{error}; its last words: {last_line(_tail(output))}", Cause.CRASHED) from error
+        except ServerError as error:
+            server.process.kill()  # it takes all its children along; the next model gets a new one
+            raise EvaluatorUnavailable(f"no child can judge: {error}; last words: {server.last_words()}") from error
+
+
+async def _answer(child: Child, most: int, deadline: float) -> bytes:
+    """Return a child's answer and leave no process; raises EvaluatorUnavailable(TIMEOUT), ChildError or ServerError."""
+    try:
+        try:
+            async with asyncio.timeout(_START):
+                await child.started()
+        except TimeoutError:
+            raise ServerError(f"the fork server did not fork within {_START:.0f} s") from None
+        try:
+            async with asyncio.timeout(deadline):
+                return await child.result(most)
+        except TimeoutError:
+            raise EvaluatorUnavailable(f"a child outlasted its deadline of {deadline:g} s", Cause.TIMEOUT) from None
+    finally:
+        await child.end()
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+        return file.read()

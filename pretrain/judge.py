@@ -1,0 +1,126 @@
+"""Judging the entries of a step one after another, the next one downloading meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pretrain.chain import Snapshot
+from pretrain.commitment import Entry, content_digest
+from pretrain.competition import Competition
+from pretrain.data import Samples
+from pretrain.describe import listing, take_ownership
+from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
+from pretrain.evaluate import Measurement
+from pretrain.hub import Hub, RemoteFile
+from pretrain.models.header import weights_digest
+from pretrain.node import Node
+from pretrain.outcome import Outcome, Rejected, Scored, Undecided
+from pretrain.state import Record, State
+from pretrain.types import Digest
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model on disk, and whose weights it holds."""
+
+    entry: Entry
+    path: Path
+    weights: Digest
+
+
+Looked = Mapping[Entry, tuple[RemoteFile, ...] | Rejected | Undecided]
+
+
+async def look(hub: Hub, entries: Sequence[Entry]) -> Looked:
+    """See, without a token, whether each entry's repository still holds what was committed."""
+
+    async def one(entry: Entry) -> tuple[RemoteFile, ...] | Rejected | Undecided:
+        try:
+            return await listing(hub, entry)
+        except ModelRejected as error:
+            return Rejected(entry, error.reason, error.detail)
+        except HubUnavailable as error:
+            return Undecided(entry, Cause.HUB, str(error))
+
+    return dict(zip(entries, await asyncio.gather(*map(one, entries)), strict=True))
+
+
+async def fetch(node: Node, entry: Entry, looked: Looked) -> Fetched | Rejected | Undecided:
+    """Have an entry's bytes on disk, downloaded or still there, and know whose weights they are."""
+    files = looked[entry]
+    if not isinstance(files, tuple):
+        return files
+    commitment = entry.commitment
+    try:
+        path = await node.store.fetch(node.hub, commitment.repo, commitment.revision, files, content_digest(files))
+        return Fetched(entry, path, await asyncio.to_thread(weights_digest, path))
+    except ModelRejected as error:
+        return Rejected(entry, error.reason, error.detail)
+    except HubUnavailable as error:
+        return Undecided(entry, Cause.HUB, str(error))
+
+
+async def judge(
+    node: Node, looked: Looked, competition: Competition, samples: Samples, snapshot: Snapshot, state: State
+) -> tuple[list[Outcome], State]:
+    """Return the outcome of each entry in order, and the state in which the weights of all of them have an owner.
+
+    Raises EvaluatorUnavailable when this validator cannot judge at all.
+    """
+    outcomes: list[Outcome] = []
+    async for fetched in _fetched_ahead(node, looked):
+        if isinstance(fetched, Fetched):
+            state = take_ownership(state, replace(state.record(fetched.entry), weights=fetched.weights), snapshot)
+            outcomes.append(await _judge_one(node, fetched, competition, samples, state.record(fetched.entry)))
+        else:
+            outcomes.append(fetched)
+    return outcomes, state
+
+
+async def _fetched_ahead(node: Node, looked: Looked) -> AsyncIterator[Fetched | Rejected | Undecided]:
+    """Yield each entry's model when it is on disk, while the one after it is on its way."""
+    entries = list(looked)
+    upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in entries[:1]]
+    try:
+        for position in range(len(entries)):
+            fetched = await upcoming.pop()
+            after = entries[position + 1 : position + 2]
+            upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in after]
+            yield fetched
+    finally:
+        for task in upcoming:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def measure(node: Node, path: Path, weights: Digest, competition: Competition, samples: Samples) -> Measurement:
+    """Measure a model and make sure that just this model was measured on just these samples."""
+    measurement = await node.evaluator.losses(path, samples, competition.model)
+    if (measurement.weights, measurement.samples) != (weights, samples.digest):
+        raise EvaluatorUnavailable(
+            f"scored weights {measurement.weights} on samples {measurement.samples};"
+            f" asked for weights {weights} on samples {samples.digest}"
+        )
+    return measurement
+
+
+async def _judge_one(
+    node: Node, fetched: Fetched, competition: Competition, samples: Samples, record: Record
+) -> Outcome:
+    if record.rejected:
+        return Rejected(fetched.entry, record.rejected, record.detail)
+    try:
+        measurement = await measure(node, fetched.path, fetched.weights, competition, samples)
+    except ModelRejected as error:
+        return Rejected(fetched.entry, error.reason, error.detail)
+    except EvaluatorUnavailable as error:
+        if error.cause is None:
+            raise
+        await node.canary.check()
+        if error.cause is Cause.CRASHED and record.crashes:
+            return Rejected(fetched.entry, Reason.CRASHED, f"twice, on this model alone: {error}")
+        return Undecided(fetched.entry, error.cause, str(error))
+    return Scored(fetched.entry, measurement)

@@ -1,0 +1,119 @@
+"""Running a prepared localnet to its end: start, watch, restart what dies, end, report."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from rich.console import Console
+from rich.live import Live
+
+from pretrain.chain import local
+from pretrain.chain.local import LocalChain
+from pretrain.hub.folder import FolderHub
+from pretrain.localnet import commands
+from pretrain.localnet.display import progress
+from pretrain.localnet.prepare import Run
+from pretrain.localnet.processes import Daemon, end
+from pretrain.localnet.roles import Miner
+from pretrain.localnet.view import View, look
+
+LOOK = 1.0  # seconds between two looks
+LINE = 15.0  # seconds between two lines where there is no terminal
+COMMON_WINDOWS = 2  # that each competition is judged in, once everything is decided
+
+
+@dataclass
+class Stop:
+    """Why the run is to end; empty while it goes on."""
+
+    why: str = ""
+
+
+def run_to_the_end(run: Run, minutes: float, console: Console) -> str:
+    """Run every process until all is decided and paid, the minutes are over, or Ctrl-C; return which it was."""
+    daemons = {name: commands.validator(run, name) for name in run.validators}
+    daemons |= {part.name: commands.miner(run, part) for part in run.miners if not part.copies}
+    deadline = time.monotonic() + 60 * minutes
+    with _stopping() as stop:
+        try:
+            for daemon in daemons.values():
+                daemon.start()
+            _watch(run, daemons, deadline, stop, console)
+        finally:
+            console.print("ending: every process finishes the duty in hand")
+            end(daemons.values())
+            local.pause(run.chain)
+    return stop.why
+
+
+def _watch(run: Run, daemons: dict[str, Daemon], deadline: float, stop: Stop, console: Console) -> None:
+    chain = LocalChain(run.chain, run.schedule.netuid)
+    next_line = 0.0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while not stop.why:
+            view = look(run, asyncio.run(chain.head()).block)
+            for part in run.miners:
+                if part.copies and part.name not in daemons:
+                    start = _published(run, part, view)
+                    if start:
+                        daemons[part.name] = commands.miner(run, part, start)
+                        daemons[part.name].start()
+            for daemon in daemons.values():
+                daemon.keep_alive()
+            if complete(run, view, daemons):
+                stop.why = "everything is decided and paid"
+            elif time.monotonic() > deadline:
+                stop.why = "the time is over"
+            if console.is_terminal:
+                live.update(progress(run, view, daemons), refresh=True)
+            elif time.monotonic() >= next_line:
+                console.print(progress(run, view, daemons))
+                next_line = time.monotonic() + LINE
+            time.sleep(LOOK)
+
+
+def complete(run: Run, view: View, daemons: dict[str, Daemon]) -> bool:
+    """Whether every miner has published, every validator has decided on everything, and an epoch has paid for it."""
+    miners_done = all(part.name in daemons and daemons[part.name].done for part in run.miners)
+    decided = all(view.decided(validator) for validator in run.validators)
+    return miners_done and decided and view.paid and all(_rounds(run, view, c.id) for c in run.schedule.at(view.block))
+
+
+def _rounds(run: Run, view: View, competition: int) -> bool:
+    """Whether all validators decided a competition in enough common windows in which somebody was scored."""
+    windows = [
+        {r.block for r in view.reports.get(name, ()) if r.competition == competition and r.players}
+        for name in run.validators
+    ]
+    return len(set.intersection(*windows)) >= COMMON_WINDOWS if windows else True
+
+
+def _published(run: Run, copier: Miner, view: View) -> str | None:
+    """Return REPO@REVISION of the model that a copier waits for, once anybody can read it."""
+    victim = run.hotkeys[copier.copies or ""]
+    found = next((entry.commitment for entry in view.entries if entry.hotkey == victim), None)
+    if found and asyncio.run(FolderHub(run.hub, None).is_public(found.repo)):
+        return f"{found.repo}@{found.revision}"
+    return None
+
+
+@contextmanager
+def _stopping() -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a reason to end; a second one is what it always is."""
+    stop = Stop()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.why = signal.Signals(number).name
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

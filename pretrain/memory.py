@@ -1,0 +1,109 @@
+"""Where a validator's memory lies: one SQLite file, one transaction a step."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from pretrain.commitment import Entry
+from pretrain.errors import ConfigError
+from pretrain.report import Report, from_json, to_json
+from pretrain.state import Record, Standings, State
+from pretrain.types import Block, CompetitionId, Digest
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS state (
+    id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS reports (
+    block INTEGER NOT NULL, competition INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (block, competition));
+"""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The state in a form that JSON has: mappings with long keys are lists."""
+
+    step: Block | None
+    records: tuple[Record, ...]
+    owners: tuple[tuple[Digest, Entry], ...]
+    standings: tuple[tuple[CompetitionId, Standings], ...]
+
+
+_ADAPTER = TypeAdapter(_Stored)
+
+
+class Memory:
+    """A validator's SQLite file: the present state, and the reports of all steps.
+
+    Raises ConfigError when the file is not one of this version, or is another subnet's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as database:
+            database.executescript(_SCHEMA)
+
+    def load(self) -> State:
+        """Return the state after the last whole step; an empty one at first."""
+        with self._open() as database:
+            row = database.execute("SELECT version, document FROM state").fetchone()
+        if row is None:
+            return State()
+        version, document = row
+        if version != VERSION:
+            raise ConfigError(f"{self._path}: state of version {version}; this software reads version {VERSION}")
+        try:
+            stored = _ADAPTER.validate_json(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(
+                f"{self._path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; restore the file from a backup,"
+                " or move it away to begin without memory"
+            ) from error
+        return State(
+            step=stored.step,
+            records={record.entry: record for record in stored.records},
+            owners=dict(stored.owners),
+            standings=dict(stored.standings),
+        )
+
+    def save(self, state: State, report: Report | None) -> None:
+        """Keep a step: the state after it and its report, both or neither."""
+        stored = _Stored(
+            step=state.step,
+            records=tuple(state.records.values()),
+            owners=tuple(state.owners.items()),
+            standings=tuple(state.standings.items()),
+        )
+        document = _ADAPTER.dump_json(stored).decode()
+        with self._open() as database:
+            database.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (VERSION, document))
+            if report:
+                row = (report.block, report.competition, to_json(report))
+                database.execute("INSERT OR REPLACE INTO reports VALUES (?, ?, ?)", row)
+
+    def reports(self) -> Iterator[Report]:
+        """Yield every report, oldest first."""
+        with self._open() as database:
+            rows = database.execute("SELECT document FROM reports ORDER BY block, competition").fetchall()
+        return (from_json(document) for (document,) in rows)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path, timeout=30)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute("PRAGMA synchronous=FULL")
+                with database:
+                    yield database
+        except sqlite3.OperationalError as error:
+            raise ConfigError(f"{self._path}: {error}; is the disk full, or another validator using it?") from error
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(
+                f"{self._path}: {error}; restore the file from a backup, or move it away to begin without memory"
+            ) from error

@@ -1,0 +1,57 @@
+"""A validator's collaborators: the seams to everything outside, chosen once at start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pretrain.chain import Chain
+from pretrain.competition import Competition
+from pretrain.data import Samples
+from pretrain.evaluate import Evaluator
+from pretrain.hub import Hub, RemoteFile
+from pretrain.schedule import Schedule
+from pretrain.types import Digest, Hotkey, Revision
+
+
+class Store(Protocol):
+    """Models on this machine's disk, by content digest."""
+
+    def path(self, content: Digest) -> Path | None:
+        """Return the folder of a model that is here, None when it is not."""
+
+    async def fetch(
+        self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], content: Digest
+    ) -> Path:
+        """Download a model unless it is here, and return its folder; nothing half-written is ever left.
+
+        Raises ModelRejected or HubUnavailable.
+        """
+
+
+class Sampler(Protocol):
+    """Draws the windows of a step."""
+
+    async def draw(self, competition: Competition, seed: int) -> Samples:
+        """Return the same samples on every validator; raises DataUnavailable."""
+
+
+class Canary(Protocol):
+    """A pinned model of known losses."""
+
+    async def check(self) -> float:
+        """Return the largest difference in nats; raises EvaluatorUnavailable when this validator judges wrongly."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Everything a step talks to."""
+
+    hotkey: Hotkey
+    chain: Chain
+    hub: Hub
+    store: Store
+    sampler: Sampler
+    evaluator: Evaluator
+    canary: Canary
+    schedule: Schedule

@@ -1,0 +1,197 @@
+"""How a miner publishes: private upload, commitment, read back, open (protocol.md section 2).
+
+The order protects the miner: what can be read before its commitment stands can be committed by somebody else first. An
+interruption anywhere is followed by the same call again; every step looks whether it was done before it is done.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pretrain.chain import Chain
+from pretrain.commitment import Commitment, Entry, content_digest, secure_hash
+from pretrain.errors import ConfigError, Refused
+from pretrain.hub import Hub
+from pretrain.models.files import index_file, local_files, model_files
+from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision
+
+JOURNAL = "publication.json"
+_ANY_REVISION = Revision("0" * 40)
+
+Tell = Callable[[str], None]
+"""Says one line to the miner."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be published, by whom, and where."""
+
+    folder: Path
+    """The model: config.json and safetensors."""
+    repo: str
+    competition: CompetitionId
+    hotkey: Hotkey
+    network: str
+    netuid: int
+
+
+class Journal(BaseModel):
+    """What is remembered between two tries, in a file beside the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str
+    netuid: int
+    hotkey: Hotkey
+    repo: str
+    competition: CompetitionId
+    content: Digest
+    revision: Revision | None = None
+    """Set when the upload is done."""
+    block: Block | None = None
+    """Set when the commitment reads back."""
+
+
+async def publish(publication: Publication, chain: Chain, hub: Hub, journal: Path, tell: Tell) -> Entry:
+    """Publish a model and return its entry; called again after an interruption it goes on where it was.
+
+    Raises Refused while the repository is readable without a token, and when the hotkey already holds this digest in
+    this competition; ConfigError when the journal is of another network, subnet or hotkey, or a name is too long for a
+    commitment; ModelRejected when the folder holds no model; Unavailable when the world does not answer.
+    """
+    content = content_digest(local_files(publication.folder))
+    digest = secure_hash(content, publication.hotkey)
+    _commitment(publication, _ANY_REVISION, digest)
+    begun = _begin(journal, publication, content)
+    tell(
+        f"network {publication.network}, netuid {publication.netuid}: {publication.hotkey} enters competition"
+        f" {publication.competition} with {publication.repo}"
+    )
+    held = await chain.commitment()
+    if held is None or (held.commitment.secure_hash, held.competition) != (digest, publication.competition):
+        await _refuse_public(hub, publication.repo)
+        begun = await _upload(publication, hub, journal, begun, tell)
+        await _refuse_public(hub, publication.repo)
+        text = _commitment(publication, begun.revision or _ANY_REVISION, digest).encode()
+        block = await _commit(chain, text, tell)
+        held = await chain.commitment()
+        if held is None or held.block != block:
+            raise Refused(f"the commitment of block {block} was replaced by another one of {publication.hotkey}")
+        _write(journal, begun.model_copy(update={"block": block}))
+        tell(f"committed at block {block}")
+    elif await hub.is_public(held.commitment.repo):
+        raise Refused(
+            f"{held.hotkey} holds this very model in competition {held.competition} since block {held.block}"
+            f" ({held.commitment.repo}); committing it again would only lose that block"
+        )
+    await _open(hub, held, content, tell)
+    return held
+
+
+async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Journal, tell: Tell) -> Journal:
+    """Upload unless the journal says that it was done; what is written there is on the hub."""
+    if begun.revision is not None:
+        return begun
+    revision = await hub.publish(publication.folder, publication.repo)
+    done = begun.model_copy(update={"revision": revision})
+    _write(journal, done)
+    tell(f"uploaded to {publication.repo} (private), revision {revision}")
+    return done
+
+
+async def _commit(chain: Chain, text: str, tell: Tell) -> Block:
+    """Commit, waiting as long as the chain says that it is too early."""
+    while True:
+        try:
+            return await chain.commit(text)
+        except Refused as error:
+            if not error.wait_blocks:
+                raise
+            tell(f"{error}; waiting {error.wait_blocks} blocks")
+            await _wait(chain, error.wait_blocks)
+
+
+async def _wait(chain: Chain, blocks: int, poll: float = 1.0) -> None:
+    until = (await chain.head()).block + blocks
+    while (await chain.head()).block < until:
+        await asyncio.sleep(poll)
+
+
+async def _open(hub: Hub, held: Entry, content: Digest, tell: Tell) -> None:
+    """Open the committed repository, and see that strangers now read from it what was committed."""
+    repo, revision = held.commitment.repo, held.commitment.revision
+    await hub.open(repo)
+    described = await hub.describe(repo, revision)
+    index = index_file(described)
+    found = content_digest(model_files(described, await hub.read(repo, revision, index) if index else None))
+    if found != content:
+        raise Refused(f"{repo} at {revision} holds content {found}, but {content} was committed; it will be refused")
+    tell(f"{repo} is open; it is judged when its commitment of block {held.block} is old enough")
+
+
+async def _refuse_public(hub: Hub, repo: str) -> None:
+    if await hub.is_public(repo):
+        raise Refused(
+            f"{repo} is readable without a token, so that others could commit what is in it first;"
+            " publish to a new repository"
+        )
+
+
+def _commitment(publication: Publication, revision: Revision, digest: Digest) -> Commitment:
+    """Return the commitment; raises ConfigError when it does not fit, before anything is uploaded."""
+    namespace, _, name = publication.repo.partition("/")
+    commitment = Commitment(namespace, name, revision, digest, publication.competition)
+    try:
+        commitment.encode()
+    except ValueError as error:
+        raise ConfigError(f"--repo {publication.repo}: {error}") from error
+    return commitment
+
+
+def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
+    """Return the journal to go on with: the one on disk when it is of this model, else a new one.
+
+    A journal of another network is refused even when all of it is done: a folder that served one network must not
+    reach another by a forgotten flag.
+    """
+    new = Journal(
+        network=publication.network,
+        netuid=publication.netuid,
+        hotkey=publication.hotkey,
+        repo=publication.repo,
+        competition=publication.competition,
+        content=content,
+    )
+    old = _read(path)
+    if old is None:
+        _write(path, new)
+        return new
+    for field in ("network", "netuid", "hotkey"):
+        if getattr(old, field) != getattr(new, field):
+            raise ConfigError(
+                f"{path} is of {field} {getattr(old, field)}, now {getattr(new, field)} is asked for;"
+                " use another --dir for it"
+            )
+    if (old.repo, old.content) == (new.repo, new.content):
+        return new.model_copy(update={"revision": old.revision})
+    _write(path, new)
+    return new
+
+
+def _read(path: Path) -> Journal | None:
+    try:
+        return Journal.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise ConfigError(f"{path} is not a publication's journal; remove it to begin anew") from error
+
+
+def _write(path: Path, journal: Journal) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(journal.model_dump_json(indent=2) + "\n")
+    draft.replace(path)

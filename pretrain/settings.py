@@ -1,0 +1,238 @@
+"""What the two daemons are told: flags first, then the environment, then ``.env``, then the defaults here.
+
+A flag's environment name is ``PRETRAIN_`` and the flag in capitals, with ``__`` for the dot: ``--wallet.name`` is
+``PRETRAIN_WALLET__NAME``. Secrets have no flag, since flags stand in the process list. No number of the protocol is
+here: those are in the competition file, the same for everybody.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pretrain.errors import ConfigError
+
+PREFIX = "PRETRAIN_"
+"""Of every environment variable that is no secret."""
+
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_LATER = "comes with a later version"
+
+
+def _matching(pattern: str, right: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError(f"expected {right}")
+        return value
+
+    return AfterValidator(check)
+
+
+def shares(mix: str) -> dict[str, float]:
+    """Read ``prose=0.85,code=0.15`` into shares by source; raises ValueError with what would be right."""
+    parts = [part.partition("=") for part in mix.split(",")]
+    try:
+        found = {name.strip(): float(share) for name, _, share in parts}
+    except ValueError:
+        found = {}
+    if len(found) != len(parts) or not all(0 < share <= 1 for share in found.values()):
+        raise ValueError("expected SOURCE=SHARE,..., each once and above 0, such as prose=0.85,code=0.15")
+    if not math.isclose(math.fsum(found.values()), 1, abs_tol=1e-6):
+        raise ValueError(f"the shares sum to {math.fsum(found.values()):.6g}; they must sum to 1")
+    return found
+
+
+def _mix(text: str) -> str:
+    shares(text)
+    return text
+
+
+Mix = Annotated[str, AfterValidator(_mix)]
+Repo = Annotated[str, _matching(rf"{_PART}/{_PART}", "NAMESPACE/NAME, such as alice/tiny-llama")]
+Pinned = Annotated[
+    str, _matching(rf"{_PART}/{_PART}@[0-9a-f]{{40}}", "NAMESPACE/NAME@REVISION, 40 lower-case hex digits")
+]
+NetworkName = Annotated[str, _matching(r"file:.+|finney|test|local|wss?://.+", "file:PATH")]
+HubName = Annotated[str, _matching(r"folder:.+|huggingface", "folder:PATH")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Group(BaseModel):
+    """Flags that share the part before the dot."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Wallet(Group):
+    """The keys that sign."""
+
+    name: str = Field(default="default", description="the wallet's name (its coldkey)")
+    hotkey: str = Field(default="default", description="name of the hotkey in it")
+    path: Path = Field(default=Path("~/.bittensor/wallets"), description="folder of the wallets")
+
+
+class Subtensor(Group):
+    """The chain."""
+
+    network: NetworkName = Field(default="finney", description=f"file:PATH, an embedded chain; finney {_LATER}")
+
+    @property
+    def file(self) -> Path:
+        """The embedded chain's file; raises ConfigError for a network that cannot be reached yet."""
+        if not self.network.startswith("file:"):
+            raise ConfigError(f"--subtensor.network {self.network!r}: the real chain {_LATER}; give file:PATH")
+        return Path(self.network.removeprefix("file:")).expanduser()
+
+
+class Judge(Group):
+    """How models are measured on this machine; never what the result is."""
+
+    threads: Count = Field(default=1, description="threads of the process that measures a model")
+    batch: Count = Field(default=8, description="windows measured at a time")
+    deadline: Annotated[float, Field(gt=0)] = Field(default=600.0, description="seconds for one model")
+
+
+class Model(Group):
+    """The network to train: a Llama with tied embeddings unless said otherwise."""
+
+    hidden_size: Count = Field(default=96, description="width of the hidden states; a multiple of the heads")
+    layers: Count = Field(default=2, description="number of layers")
+    heads: Count = Field(default=4, description="attention heads; hidden_size / heads must be even")
+    kv_heads: Count | None = Field(default=None, description="key-value heads, dividing the heads; default: as many")
+    intermediate_size: Count = Field(default=256, description="width of the feed-forward layers")
+    untied: bool = Field(default=False, description="a matrix of its own for the head")
+
+
+class Train(Group):
+    """How to train it."""
+
+    tokens: Annotated[int, Field(ge=0)] = Field(default=900_000, description="tokens to train on in all; 0: none")
+    batch: Count = Field(default=16, description="windows of an optimizer step")
+    lr: Annotated[float, Field(gt=0)] = Field(default=4e-3, description="peak learning rate of AdamW")
+    warmup: Share = Field(default=0.05, description="share of the tokens over which the rate rises")
+    decay: Share = Field(default=0.5, description="share of the tokens, at the end, over which it falls to 0")
+    form: Literal["linear", "1-sqrt", "cosine"] = Field(default="linear", description="how it falls")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(default=0.1, description="of AdamW, on matrices")
+    clip: Annotated[float, Field(gt=0)] = Field(default=1.0, description="largest norm of the gradient")
+    seed: int = Field(default=0, description="decides the initial weights and the order of the text")
+    mix: Mix | None = Field(default=None, description="prose=0.85,code=0.15: shares by source; default: as judged")
+    threads: Count = Field(default=1, description="threads; more only help while their cores are free")
+    checkpoint_tokens: Count = Field(default=100_000, description="tokens between two checkpoints")
+    start: Pinned | None = Field(default=None, alias="from", description="REPO@REVISION: begin with its weights")
+
+
+class Publish(Group):
+    """When to publish."""
+
+    anyway: bool = Field(default=False, description="publish although it would not beat the champion")
+
+
+class Wandb(Group):
+    """Where a validator's reports also go."""
+
+    off: bool = Field(default=False, description="do not use wandb")
+    project: str = Field(default="pretrain", description="wandb project")
+    entity: str | None = Field(default=None, description="wandb user or team")
+    name: str | None = Field(default=None, description="name of the run there")
+
+
+class Settings(BaseSettings):
+    """What every program is told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        env_ignore_empty=True,
+        dotenv_filtering="only_existing",
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_implicit_flags="toggle",
+        cli_show_env_vars=True,
+        cli_use_class_docs_for_groups=True,
+    )
+
+    competitions: Path = Field(default=Path("competitions/localnet.yaml"), description="the competition file")
+    dir: Path = Field(default=Path("miner"), description="folder for everything that the program keeps")
+    device: Annotated[str, _matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")] = Field(
+        default="cpu", description="where the models run"
+    )
+
+
+class _Entered(Settings):
+    competition: Annotated[int, Field(ge=0, le=99)] = Field(default=0, description="id of the competition")
+    hub: HubName = Field(default="huggingface", description=f"folder:PATH, an embedded hub; huggingface {_LATER}")
+
+    @property
+    def hub_folder(self) -> Path:
+        """The embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
+        return hub_folder(self.hub)
+
+
+class _Connected(Settings):
+    subtensor: Subtensor = Subtensor()
+    netuid: Annotated[int, Field(ge=0)] | None = Field(default=None, description="subnet; default: the file's")
+
+
+class TrainSettings(_Entered):
+    """``miner.py train``."""
+
+    model: Model = Model()
+    train: Train = Train()
+
+
+class ScoreSettings(_Entered, _Connected):
+    """``miner.py score``."""
+
+    judge: Judge = Judge()
+
+
+class PublishSettings(_Entered, _Connected):
+    """``miner.py publish``."""
+
+    wallet: Wallet = Wallet()
+    repo: Repo = Field(description="NAMESPACE/NAME to publish to")
+
+
+class RunSettings(PublishSettings, ScoreSettings, TrainSettings):
+    """``miner.py run``."""
+
+    publish: Publish = Publish()
+
+
+class ValidatorSettings(_Connected):
+    """``validator.py``."""
+
+    dir: Path = Field(default=Path("validator"), description="folder for everything that the program keeps")
+    hub: HubName = Field(default="huggingface", description=f"folder:PATH, an embedded hub; huggingface {_LATER}")
+    wallet: Wallet = Wallet()
+    judge: Judge = Judge()
+    wandb: Wandb = Wandb()
+
+    @property
+    def hub_folder(self) -> Path:
+        """The embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
+        return hub_folder(self.hub)
+
+
+class Secrets(BaseSettings):
+    """What is read from the environment and ``.env`` alone, and never printed."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    hf_token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
+    """Owns the namespace that a miner publishes under."""
+
+
+def hub_folder(hub: str) -> Path:
+    """Return the embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
+    if not hub.startswith("folder:"):
+        raise ConfigError(f"--hub {hub!r}: the public hub {_LATER}; give folder:PATH")
+    return Path(hub.removeprefix("folder:")).expanduser()

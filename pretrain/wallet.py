@@ -1,0 +1,96 @@
+"""Keys: opening a wallet, signing with it, and checking another's signature.
+
+Besides the client of the real chain this is the only file that imports bittensor, and only its key handling: wallets
+made here open in the ecosystem's other tools, and theirs open here. Nothing here logs or returns a secret.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from bittensor import sp_core
+from bittensor.keyfiles import Keyfile
+from bittensor.wallet import DEFAULT_WALLET_PATH, Wallet
+
+from pretrain.errors import ConfigError
+from pretrain.types import Hotkey
+
+__all__ = ["DEFAULT_WALLET_PATH", "Keypair", "Wallet", "create_wallet", "open_wallet", "sign", "verify"]
+
+
+class Keypair(Protocol):
+    """What signing needs of a key."""
+
+    @property
+    def ss58_address(self) -> str:
+        """The public key as text."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the sr25519 signature, 64 bytes."""
+
+
+def open_wallet(
+    name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, password: str | None = None
+) -> Wallet:
+    """Open a wallet and unlock its hotkey; raises ConfigError with what to do when that fails.
+
+    The coldkey stays closed: no daemon signs with it. Without a password the one in the key's own environment variable
+    is taken, as the ecosystem's tools leave it there.
+    """
+    wallet = _locate(name, hotkey, path)
+    _check(wallet.hotkey_file, password, "hotkey", f"btcli wallet new-hotkey --wallet {name} --hotkey {hotkey}")
+    wallet.get_hotkey(password)
+    return wallet
+
+
+def create_wallet(name: str, hotkey: str, path: str | Path) -> Wallet:
+    """Make a wallet with an unencrypted hotkey and coldkey, for a local subnet; an existing one is opened.
+
+    No mnemonic is shown: such keys guard nothing of value.
+    """
+    wallet = _locate(name, hotkey, path)
+    try:
+        if not wallet.coldkey_file.exists_on_device():
+            wallet.create_new_coldkey(use_password=False, suppress=True)
+        if not wallet.hotkey_file.exists_on_device():
+            wallet.create_new_hotkey(use_password=False, suppress=True)
+    except OSError as error:
+        raise ConfigError(f"wallet {name}/{hotkey} cannot be made in {path}: {error}") from error
+    return open_wallet(name, hotkey, path)
+
+
+def sign(keypair: Keypair, message: bytes) -> bytes:
+    """Return the sr25519 signature of a message, 64 bytes."""
+    return bytes(keypair.sign(message))
+
+
+def verify(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
+    """Whether the signature is the hotkey's and of this message; False for an address that is none."""
+    try:
+        return bool(sp_core.verify(message, signature, hotkey))
+    except ValueError:
+        return False
+
+
+def _locate(name: str, hotkey: str, path: str | Path) -> Wallet:
+    for flag, value in (("--wallet.name", name), ("--wallet.hotkey", hotkey)):
+        if not value or "/" in value or value in {".", ".."}:
+            raise ConfigError(f"{flag} {value!r}: expected the name of a wallet's folder or file, without '/'")
+    return Wallet(name, hotkey, str(path))
+
+
+def _check(file: Keyfile, password: str | None, kind: str, command: str) -> None:
+    """Read a key once, so that a daemon fails at its start and never waits at a password prompt."""
+    if not file.exists_on_device():
+        raise ConfigError(f"{kind} {file.path} does not exist: make it with `{command}`, or name another wallet")
+    if not file.is_readable():
+        raise ConfigError(f"{kind} {file.path} is not readable by this user: check its owner and mode")
+    try:
+        if file.is_encrypted() and not (password or sp_core.get_password_from_environment(file.env_var_name())):
+            raise ConfigError(f"{kind} {file.path} is encrypted: its password is needed, here or in {file.env_var_name()}")
+        file.get_keypair(password)
+    except (sp_core.KeyfileError, sp_core.WrongPasswordError, ValueError, OSError) as error:
+        raise ConfigError(f"{kind} {file.path} cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
