@@ -11,14 +11,13 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a checkout, installed or not
 
-from pretrain import command_line, competition_file
-from pretrain.chain.local import LocalChain
+import collaborators
+
+from pretrain import competition_file
+from pretrain.command_line import Program, fail, read
 from pretrain.data.draw import build_sampler
-from pretrain.errors import ConfigError, PretrainError
+from pretrain.errors import PretrainError
 from pretrain.evaluate.canary import Canary
-from pretrain.evaluate.request import EngineSettings
-from pretrain.evaluate.worker import ProcessEvaluator
-from pretrain.hub.folder import FolderHub
 from pretrain.hub.store import ModelStore
 from pretrain.memory import Memory
 from pretrain.node import Node
@@ -27,11 +26,11 @@ from pretrain.settings import ValidatorSettings
 from pretrain.status import write_status
 from pretrain.tables import step_table
 from pretrain.tracking import Tracker
-from pretrain.types import Hotkey
 from pretrain.validate import Mind, Pace, judge_forever, set_weights_forever
-from pretrain.wallet import open_wallet
 
-PROGRAM = command_line.Program(
+LONGEST_POLL = 12.0  # seconds; a block of the real chain
+
+PROGRAM = Program(
     name="neurons/validator.py",
     about="Judges every model of the subnet on the same windows as the other validators, and sets weights by the result.",
     examples="""  neurons/validator.py --wallet.name alice --wallet.hotkey default \\
@@ -44,20 +43,18 @@ PROGRAM = command_line.Program(
 async def main(settings: ValidatorSettings) -> None:
     """Build the collaborators, run both loops until asked to stop, and leave everything saved."""
     schedule = competition_file.load(settings.competitions)
+    sampler = build_sampler(schedule, settings.competitions.parent)
     async with AsyncExitStack() as stack:
-        vocabularies = {name: tokenizer.vocabulary for name, tokenizer in schedule.tokenizers.items()}
-        judge = settings.judge
-        engine = EngineSettings(settings.device, judge.batch, threads=judge.threads, deadline=judge.deadline)
-        evaluator = stack.enter_context(ProcessEvaluator(engine, vocabularies))  # before any secret is read
-        wallet = open_wallet(settings.wallet.name, settings.wallet.hotkey, settings.wallet.path)
-        hotkey = Hotkey(wallet.hotkey.ss58_address)
-        chain = LocalChain(settings.subtensor.file, settings.netuid or schedule.netuid, wallet)
+        evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
+        wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
+        hotkey = collaborators.address(wallet)
+        chain = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet)
         node = Node(
             hotkey=hotkey,
             chain=chain,
-            hub=FolderHub(settings.hub_folder, None),
+            hub=collaborators.open_hub(settings.hub_folder),
             store=ModelStore(settings.dir / "models"),
-            sampler=build_sampler(schedule, settings.competitions.parent),
+            sampler=sampler,
             evaluator=evaluator,
             canary=Canary(evaluator, settings.dir / "canary"),
             schedule=schedule,
@@ -65,7 +62,7 @@ async def main(settings: ValidatorSettings) -> None:
         memory = Memory(settings.dir / "state.sqlite")
         mind = Mind(memory.load())
         tracker = stack.enter_context(Tracker(settings.wandb, settings.dir, hotkey))
-        pace = Pace(poll=min(12.0, chain.genesis.parameters.block_time), stop=_stop_on_signals())
+        pace = Pace(min(LONGEST_POLL, chain.genesis.parameters.block_time), _stop_on_signals())
         write_status(settings.dir, doing="waiting for the next sync block", hotkey=hotkey)
 
         def publish(report: Report) -> None:
@@ -97,8 +94,8 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    collaborators.start_logging()
     try:
-        asyncio.run(main(command_line.read(ValidatorSettings, sys.argv[1:], PROGRAM)))
+        asyncio.run(main(read(ValidatorSettings, sys.argv[1:], PROGRAM)))
     except PretrainError as error:
-        sys.exit(command_line.fail(error))
+        sys.exit(fail(error))

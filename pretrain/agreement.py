@@ -24,7 +24,7 @@ class Window:
     differing: tuple[str, ...]
     """What is not the same for all of them: ``samples``, ``champion``, ``rules`` or ``engine``."""
     score_gap: float
-    """Largest difference of two validators' scores of one commitment, as a share of the score; 0 when none is shared."""
+    """Largest difference of two validators' scores of one commitment, as a share of the score; 0 if none is shared."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,12 @@ class Unscored:
     scored_by: tuple[Hotkey, ...]
     missing: tuple[Hotkey, ...]
     why: str
-    """What the first missing validator last said of it."""
+    """What the first missing validator said of it."""
+    text: str
+    """One line for people."""
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def agreement(reports: Iterable[Report], labels: Mapping[Hotkey, str]) -> Agreement:
@@ -70,25 +75,32 @@ def agreement(reports: Iterable[Report], labels: Mapping[Hotkey, str]) -> Agreem
     return Agreement(windows, same_samples, same_champion, gap, text)
 
 
-def unscored(reports: Sequence[Report]) -> tuple[Unscored, ...]:
+def unscored(reports: Sequence[Report], labels: Mapping[Hotkey, str]) -> tuple[Unscored, ...]:
     """Return the commitments scored by one validator and not by another."""
     decided = [report for report in reports if not report.abandoned]
     rows: dict[tuple[CompetitionId, Hotkey, str, Block, str], dict[Hotkey, str]] = {}
     for report in decided:
         for entry in report.entries:
-            key = (report.competition, entry.hotkey, entry.revision, entry.block, entry.repo)
-            seen = rows.setdefault(key, {})
+            seen = rows.setdefault((report.competition, entry.hotkey, entry.revision, entry.block, entry.repo), {})
             if seen.get(report.validator) != "scored":
                 seen[report.validator] = entry.outcome if entry.outcome == "scored" else entry.reason or entry.outcome
     result = []
     for (competition, hotkey, _, _, repo), seen in sorted(rows.items()):
         validators = sorted({r.validator for r in decided if r.competition == competition})
-        scored_by = tuple(v for v in validators if seen.get(v) == "scored")
-        missing = tuple(v for v in validators if v not in scored_by)
-        if scored_by and missing:
+        by = tuple(v for v in validators if seen.get(v) == "scored")
+        missing = tuple(v for v in validators if v not in by)
+        if by and missing:
             why = seen.get(missing[0], "not seen")
-            result.append(Unscored(competition, hotkey, repo, scored_by, missing, why))
+            text = (
+                f"{plain.label(hotkey, labels)} ({plain.middle(repo, 40)}, competition {competition}) was scored by"
+                f" {_names(by, labels)} and not by {_names(missing, labels)}: {plain.line(why, 40)}"
+            )
+            result.append(Unscored(competition, hotkey, repo, by, missing, why, text))
     return tuple(result)
+
+
+def _names(hotkeys: Iterable[Hotkey], labels: Mapping[Hotkey, str]) -> str:
+    return ", ".join(plain.label(hotkey, labels) for hotkey in hotkeys)
 
 
 def _window_key(report: Report) -> tuple[Block, CompetitionId]:
@@ -131,7 +143,7 @@ def _text(
     differing = [window for window in windows if window.differing]
     named = [
         f"{', '.join(window.differing)} at block {window.block} of {plain.line(window.name, 24)}"
-        f" ({', '.join(plain.label(hotkey, labels) for hotkey in window.validators)})"
+        f" ({_names(window.validators, labels)})"
         for window in differing[:_NAMED]
     ]
     if len(differing) > _NAMED:

@@ -38,7 +38,8 @@ class Examined:
         """Write a problem on one line: ``file:line: field: value ...: what would be right``."""
         parts = [f"{self.file}:{problem.line}", dotted(problem.path)]
         parts += [] if problem.value is None else [f"value {problem.value}"]
-        return ": ".join([*(part for part in parts if part), problem.message])
+        line = ": ".join([*(part for part in parts if part), problem.message])
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
 def load(path: Path) -> Schedule:
@@ -86,10 +87,11 @@ def _schema() -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ConfigError(f"{path}: {size} bytes; a competition file has at most {MAX_BYTES}")
-        return path.read_bytes().decode("utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ConfigError(f"{path}: more than {MAX_BYTES} bytes; expected a competition file")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; expected a YAML text file") from error
     except OSError as error:

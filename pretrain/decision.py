@@ -63,7 +63,17 @@ def after(state: State, facts: Facts, decision: Decision) -> State:
     standings = _standings(state, facts, decision)
     present = frozenset(facts.snapshot.entries)
     oldest = max(0, now - facts.schedule.selection.fairness_blocks)
-    return state.with_standings(competition, standings).forget(Block(oldest), present)
+    return drop(state.with_standings(competition, standings), present).forget(Block(oldest), present)
+
+
+def drop(state: State, present: frozenset[Entry]) -> State:
+    """Return the state in which who left the subnet, or a competition, has no average in it any more."""
+    entered = {(entry.competition, entry.hotkey) for entry in present}
+    standings = {
+        competition: replace(old, averages={h: w for h, w in old.averages.items() if (competition, h) in entered})
+        for competition, old in state.standings.items()
+    }
+    return replace(state, standings=standings)
 
 
 def waited(state: State, facts: Facts) -> State:
@@ -82,8 +92,9 @@ def may_wait(state: State, facts: Facts) -> bool:
 
 def _remember(record: Record, outcome: Outcome, facts: Facts, decision: Decision) -> Record:
     now = facts.snapshot.block
-    if facts.selected.entries.get(outcome.entry) is Role.NEW:
-        record = replace(record, tries=(*record.tries, now))
+    if facts.selected.entries.get(outcome.entry) in {Role.NEW, Role.TOP} and record.score is None:
+        recent = (block for block in record.tries if now - block < facts.schedule.selection.fairness_blocks)
+        record = replace(record, tries=(*recent, now))
     if isinstance(outcome, Rejected):
         return replace(record, rejected=outcome.reason, undecided=None, detail=outcome.detail)
     if not isinstance(outcome, Scored):
@@ -97,7 +108,7 @@ def _remember(record: Record, outcome: Outcome, facts: Facts, decision: Decision
         undecided=None,
         detail="",
         score=score,
-        ratio=score / scores[champion] if champion else None,
+        ratio=score / scores[champion] if champion and scores[champion] > 0 else None,
         win_rate=standing.win_rate,
         gain=standing.gain,
         judged=now,

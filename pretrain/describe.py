@@ -40,8 +40,8 @@ async def listing(hub: Hub, entry: Entry) -> tuple[RemoteFile, ...]:
 
 async def describe_all(
     hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: CompetitionId, state: State
-) -> tuple[State, bool]:
-    """Return the state with every commitment described that was not yet, and whether the hub answered for any.
+) -> tuple[State, tuple[bool, ...]]:
+    """Return the state with every commitment described that was not yet, and of each whether the hub answered for it.
 
     Those that may be judged now in this competition are refused, or left undecided, by what comes back; of the others
     only a good answer is kept, since their first judged window is still to come.
@@ -60,9 +60,9 @@ async def describe_all(
             return await _describe(hub, state.record(entry), models[entry.competition])
 
     records = await asyncio.gather(*(one(entry) for entry in unknown))
-    answered = any(record.undecided is None for record in records)
+    answers = tuple(record.undecided is None for record in records)
     kept = [record for record in records if record.content or record.entry in now]
-    return refuse_copies(state.with_records(kept), now, snapshot), answered
+    return refuse_copies(state.with_records(kept), now, snapshot), answers
 
 
 async def _describe(hub: Hub, record: Record, constraints: Constraints) -> Record:

@@ -1,7 +1,8 @@
 """Say in words what a field should hold: pydantic's errors, told with the help of the JSON schema."""
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ class Place:
     """The fields that may stand below, where there is a closed list of them."""
     around: tuple[str, ...]
     """The fields that may stand beside it."""
+    tags: tuple[str, ...]
+    """The kinds that may stand here, where there are several."""
 
 
 def place(schema: Schema, loc: Path) -> Place:
@@ -45,9 +48,9 @@ def place(schema: Schema, loc: Path) -> Place:
     fields = _fields(schema, node)
     for part in loc:
         node = _resolve(schema, node)
-        tags = node.get("discriminator", {}).get("mapping", {})
-        if part in tags:
-            node, around, fields = {"$ref": tags[part]}, fields, _fields(schema, {"$ref": tags[part]})
+        kinds = node.get("discriminator", {}).get("mapping", {})
+        if part in kinds:
+            node, around, fields = {"$ref": kinds[part]}, fields, _fields(schema, {"$ref": kinds[part]})
             continue
         if part == "[key]":
             continue
@@ -56,7 +59,8 @@ def place(schema: Schema, loc: Path) -> Place:
         node = _below(node, part)
         description = node.get("description", "")
         fields = _fields(schema, node)
-    return Place(tuple(path), description, fields, around)
+    tags = tuple(_resolve(schema, node).get("discriminator", {}).get("mapping", {}))
+    return Place(tuple(path), description, fields, around, tags)
 
 
 def explain(schema: Schema, error: ErrorDetails) -> tuple[Path, str | None, str]:
@@ -69,9 +73,10 @@ def explain(schema: Schema, error: ErrorDetails) -> tuple[Path, str | None, str]
         return at.path, None, f"missing; expected {at.description or 'a mapping'}"
     value = shown(error["input"])
     if kind in {"union_tag_not_found", "union_tag_invalid"}:
-        tags = error["ctx"]["expected_tags"].replace("'", "")
-        given = error["input"].get("kind") if isinstance(error["input"], dict) else error["input"]
-        return (*at.path, "kind"), None if given is None else shown(given), f"expected one of {tags}"
+        given = error["input"].get("kind")
+        if given is None:
+            return (*at.path, "kind"), None, f"missing; expected one of {', '.join(at.tags)}"
+        return (*at.path, "kind"), shown(given), f"{_near(str(given), at.tags)}expected one of {', '.join(at.tags)}"
     if kind == "rule":
         return at.path, value, error["msg"]
     message = _expected(error)
@@ -84,14 +89,22 @@ def _expected(error: ErrorDetails) -> str:
         return "expected a name: lower-case letters, digits, '.', '_' and '-', a letter or digit first"
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}{unquoted}"
+    if kind == "literal_error":
+        known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+        return f"{_near(str(error['input']), known)}expected one of {', '.join(known)}"
+    if kind == "too_short":
+        return f"expected at least {error['ctx']['min_length']}"
     text = error["msg"].replace("Input should be ", "expected ").replace("String should ", "expected text to ")
     return text[:1].lower() + text[1:]
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:
+    return f"no such field; {_near(name, known)}known here: {', '.join(known) or 'nothing'}"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"no such field; {hint}known here: {', '.join(known) or 'nothing'}"
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def _resolve(schema: Schema, node: Schema) -> Schema:

@@ -1,10 +1,12 @@
 """Judging the entries of a step one after another, the next one downloading meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from pretrain.chain import Snapshot
 from pretrain.commitment import Entry, content_digest
@@ -17,6 +19,8 @@ from pretrain.hub import Hub, RemoteFile
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
 from pretrain.outcome import Outcome, Rejected, Scored, Undecided
+from pretrain.schedule import Schedule
+from pretrain.selection import Role, Selected, select
 from pretrain.state import Record, State
 from pretrain.types import Digest
 
@@ -47,6 +51,40 @@ async def look(hub: Hub, entries: Sequence[Entry]) -> Looked:
     return dict(zip(entries, await asyncio.gather(*map(one, entries)), strict=True))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Who is judged in a step, with what the hub says of each."""
+
+    known: State
+    """With the new ones that were refused on the way."""
+    selected: Selected
+    looked: Looked
+    """Of the selected entries, in their order."""
+    answers: tuple[bool, ...]
+    """Of each repository looked at, whether the hub answered for it."""
+
+
+async def choose(
+    hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: Competition, known: State
+) -> Chosen:
+    """Select the entries of a step and look at them on the hub.
+
+    A new entry that is refused by the look was never downloaded: that is free, so the next one takes its place.
+    """
+    looked: dict[Entry, tuple[RemoteFile, ...] | Rejected | Undecided] = {}
+    while True:
+        selected = select(snapshot, schedule, competition, known)
+        looked |= await look(hub, [entry for entry in selected.entries if entry not in looked])
+        new = [found for entry, found in looked.items() if selected.entries.get(entry) is Role.NEW]
+        refused = [found for found in new if isinstance(found, Rejected)]
+        if not refused:
+            answers = tuple(not isinstance(found, Undecided) for found in looked.values())
+            return Chosen(known, selected, {entry: looked[entry] for entry in selected.entries}, answers)
+        known = known.with_records(
+            replace(known.record(r.entry), rejected=r.reason, undecided=None, detail=r.detail) for r in refused
+        )
+
+
 async def fetch(node: Node, entry: Entry, looked: Looked) -> Fetched | Rejected | Undecided:
     """Have an entry's bytes on disk, downloaded or still there, and know whose weights they are."""
     files = looked[entry]
@@ -70,16 +108,17 @@ async def judge(
     Raises EvaluatorUnavailable when this validator cannot judge at all.
     """
     outcomes: list[Outcome] = []
-    async for fetched in _fetched_ahead(node, looked):
-        if isinstance(fetched, Fetched):
-            state = take_ownership(state, replace(state.record(fetched.entry), weights=fetched.weights), snapshot)
-            outcomes.append(await _judge_one(node, fetched, competition, samples, state.record(fetched.entry)))
-        else:
-            outcomes.append(fetched)
+    async with aclosing(_fetched_ahead(node, looked)) as ahead:
+        async for fetched in ahead:
+            if isinstance(fetched, Fetched):
+                state = take_ownership(state, replace(state.record(fetched.entry), weights=fetched.weights), snapshot)
+                outcomes.append(await _judge_one(node, fetched, competition, samples, state.record(fetched.entry)))
+            else:
+                outcomes.append(fetched)
     return outcomes, state
 
 
-async def _fetched_ahead(node: Node, looked: Looked) -> AsyncIterator[Fetched | Rejected | Undecided]:
+async def _fetched_ahead(node: Node, looked: Looked) -> AsyncGenerator[Fetched | Rejected | Undecided]:
     """Yield each entry's model when it is on disk, while the one after it is on its way."""
     entries = list(looked)
     upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in entries[:1]]
@@ -97,13 +136,18 @@ async def _fetched_ahead(node: Node, looked: Looked) -> AsyncIterator[Fetched | 
 
 
 async def measure(node: Node, path: Path, weights: Digest, competition: Competition, samples: Samples) -> Measurement:
-    """Measure a model and make sure that just this model was measured on just these samples."""
+    """Measure a model and make sure that just this model was measured on just these samples.
+
+    Raises ModelRejected(NOT_FINITE) when a loss is no number, and what the evaluator raises.
+    """
     measurement = await node.evaluator.losses(path, samples, competition.model)
     if (measurement.weights, measurement.samples) != (weights, samples.digest):
         raise EvaluatorUnavailable(
             f"scored weights {measurement.weights} on samples {measurement.samples};"
             f" asked for weights {weights} on samples {samples.digest}"
         )
+    if not all(np.isfinite(losses).all() for losses in measurement.losses.values()):
+        raise ModelRejected(Reason.NOT_FINITE, "a loss is NaN or infinite")
     return measurement
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pretrain.report import Difference
 from pretrain.types import Block, CompetitionId, Hotkey, TaskName
 
+
 @dataclass(frozen=True)
 class Part:
     """One task of a mix."""
@@ -95,6 +96,11 @@ class Leaderboard:
     refusals: tuple[Refusal, ...]
     losses: tuple[Loss, ...]
 
+    @property
+    def leader(self) -> Place | None:
+        """The champion's place."""
+        return next((place for place in self.places if place.hotkey == self.champion), None)
+
 
 def verdict(name: str, unit: str, champion: Hotkey | None, places: Sequence[Place]) -> str:
     """Say in one sentence who leads and why; the runner-up is the best of the others by win rate, then score."""
@@ -119,5 +125,5 @@ def _runner_up(second: Place, leader: Place) -> str:
         errors = f" ({between.mean / between.standard_error:.1f} standard errors)" if between.standard_error else ""
         return f"{second.label} comes second, {margin} worse{errors}"
     if second.committed > leader.committed and -between.mean < leader.epsilon:
-        return f"{second.label} is {margin} better, less than the head start of {leader.epsilon:.2%} of who came earlier"
+        return f"{second.label} is {margin} better, less than the {leader.epsilon:.2%} head start of who came earlier"
     return f"{second.label} is {margin} better by itself but does not win more matches"

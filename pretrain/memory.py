@@ -39,7 +39,7 @@ _ADAPTER = TypeAdapter(_Stored)
 class Memory:
     """A validator's SQLite file: the present state, and the reports of all steps.
 
-    Raises ConfigError when the file is not one of this version, or is another subnet's.
+    Raises ConfigError when the file cannot be used, is damaged, or is of another version.
     """
 
     def __init__(self, path: Path) -> None:

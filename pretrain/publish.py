@@ -55,8 +55,12 @@ class Journal(BaseModel):
     """Set when the commitment reads back."""
 
 
-async def publish(publication: Publication, chain: Chain, hub: Hub, journal: Path, tell: Tell) -> Entry:
+async def publish(
+    publication: Publication, chain: Chain, hub: Hub, journal: Path, tell: Tell, *, poll: float = 1.0
+) -> Entry:
     """Publish a model and return its entry; called again after an interruption it goes on where it was.
+
+    While the chain says that it is too early, its head is looked at every ``poll`` seconds.
 
     Raises Refused while the repository is readable without a token, and when the hotkey already holds this digest in
     this competition; ConfigError when the journal is of another network, subnet or hotkey, or a name is too long for a
@@ -70,13 +74,13 @@ async def publish(publication: Publication, chain: Chain, hub: Hub, journal: Pat
         f"network {publication.network}, netuid {publication.netuid}: {publication.hotkey} enters competition"
         f" {publication.competition} with {publication.repo}"
     )
-    held = await chain.commitment()
-    if held is None or (held.commitment.secure_hash, held.competition) != (digest, publication.competition):
+    held = await held_entry(publication, chain)
+    if held is None:
         await _refuse_public(hub, publication.repo)
         begun = await _upload(publication, hub, journal, begun, tell)
         await _refuse_public(hub, publication.repo)
         text = _commitment(publication, begun.revision or _ANY_REVISION, digest).encode()
-        block = await _commit(chain, text, tell)
+        block = await _commit(chain, text, tell, poll)
         held = await chain.commitment()
         if held is None or held.block != block:
             raise Refused(f"the commitment of block {block} was replaced by another one of {publication.hotkey}")
@@ -91,6 +95,14 @@ async def publish(publication: Publication, chain: Chain, hub: Hub, journal: Pat
     return held
 
 
+async def held_entry(publication: Publication, chain: Chain) -> Entry | None:
+    """Return the hotkey's entry when it is this very model in this competition; None when it is another, or none."""
+    held = await chain.commitment()
+    digest = secure_hash(content_digest(local_files(publication.folder)), publication.hotkey)
+    same = held and (held.commitment.secure_hash, held.competition) == (digest, publication.competition)
+    return held if same else None
+
+
 async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Journal, tell: Tell) -> Journal:
     """Upload unless the journal says that it was done; what is written there is on the hub."""
     if begun.revision is not None:
@@ -102,7 +114,7 @@ async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Jour
     return done
 
 
-async def _commit(chain: Chain, text: str, tell: Tell) -> Block:
+async def _commit(chain: Chain, text: str, tell: Tell, poll: float) -> Block:
     """Commit, waiting as long as the chain says that it is too early."""
     while True:
         try:
@@ -111,12 +123,13 @@ async def _commit(chain: Chain, text: str, tell: Tell) -> Block:
             if not error.wait_blocks:
                 raise
             tell(f"{error}; waiting {error.wait_blocks} blocks")
-            await _wait(chain, error.wait_blocks)
+            await _wait(chain, error.wait_blocks, poll)
 
 
-async def _wait(chain: Chain, blocks: int, poll: float = 1.0) -> None:
+async def _wait(chain: Chain, blocks: int, poll: float) -> None:
+    """Look at the head until it is so many blocks further; no chain tells its blocks by itself."""
     until = (await chain.head()).block + blocks
-    while (await chain.head()).block < until:
+    while (await chain.head()).block < until:  # noqa: ASYNC110 - another process makes the blocks
         await asyncio.sleep(poll)
 
 

@@ -11,6 +11,7 @@ from pretrain.types import Block, Hotkey, TaskName
 
 UNITS = {"text_loss": "nats per token", "bits_per_byte": "bits per byte"}
 """What a task's loss is measured in, by its method."""
+_Rank = tuple[int, float, float, Block, bytes]
 
 
 def leaderboard(
@@ -49,9 +50,8 @@ def leaderboard(
 
 def _places(last: Report, decided: Sequence[Report], labels: Mapping[Hotkey, str]) -> tuple[Place, ...]:
     measured = [(entry, _measured(entry, last, decided)) for entry in last.entries]
-    measured.sort(key=lambda pair: _rank(*pair, last))
-    result = []
-    for entry, source in measured:
+    result: list[Place] = []
+    for entry, source in sorted(measured, key=lambda pair: _rank(pair[0], pair[1], last)):
         place = 1 + sum(p.place is not None for p in result) if source else None
         result.append(_place(place, entry, source, decided, labels))
     return tuple(result)
@@ -67,18 +67,17 @@ def _measured(entry: EntryReport, last: Report, decided: Sequence[Report]) -> tu
         for other in report.entries
         if _commitment(other) == _commitment(entry) and finite(other.score) is not None
     ]
-    best = max(found, key=lambda pair: (pair[0].block, pair[0].validator == last.validator), default=None)
-    return best
+    return max(found, key=lambda pair: (pair[0].block, pair[0].validator == last.validator), default=None)
 
 
-def _rank(entry: EntryReport, source: tuple[Report, EntryReport] | None, last: Report) -> tuple[object, ...]:
+def _rank(entry: EntryReport, source: tuple[Report, EntryReport] | None, last: Report) -> _Rank:
     """Order: champion; the last step's by win rate, score, earlier block, sha256(hotkey); older ones; no score."""
     tie = (entry.block, hotkey_order(entry.hotkey))
     if source is None:
-        return (3, entry.outcome == "rejected", 0.0, *tie)
+        return (3, float(entry.outcome == "rejected"), 0.0, *tie)
     report, measured = source
     group = 0 if entry.hotkey == last.champion else 1 if report.block == last.block else 2
-    return (group, -measured.win_rate, measured.score, *tie)
+    return (group, -measured.win_rate, measured.score or 0.0, *tie)
 
 
 def _place(

@@ -92,11 +92,14 @@ class Report:
 def difference(
     batches: npt.NDArray[np.float64], champion: npt.NDArray[np.float64], score: float
 ) -> Difference | None:
-    """Compare two models' batch losses (B,) in pairs, relative to the champion's score; None for a single batch."""
+    """Compare two models' batch losses (B,) in pairs, relative to the champion's score.
+
+    None for a single batch, which has no deviation, and for a score of 0, to which nothing is relative.
+    """
+    if len(batches) == 1 or score == 0:
+        return None
     paired = (batches - champion) / score
     mean = math.fsum(paired) / len(paired)
-    if len(paired) == 1:
-        return None
     sd = math.sqrt(math.fsum((paired - mean) ** 2) / (len(paired) - 1))
     return Difference(mean, sd / math.sqrt(len(paired)), sd)
 

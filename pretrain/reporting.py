@@ -174,8 +174,10 @@ def _notes(facts: Facts, entries: list[EntryReport], decision: Decision) -> Iter
     if facts.selected.queued:
         most = facts.schedule.selection.max_new
         yield f"{len(facts.selected.queued)} new entries wait for a later step (max_new {most})"
-    gone = {r.entry.hotkey for r in facts.selected.references} - {r.hotkey for r in decision.references}
-    for hotkey in sorted(gone):
+    measured = {(reference.hotkey, reference.block) for reference in decision.references}
+    measured |= {(player.hotkey, player.block) for player in decision.result.judged}
+    reigns = [reign.entry for reign in facts.selected.references]
+    for hotkey in sorted(entry.hotkey for entry in reigns if (entry.hotkey, entry.block) not in measured):
         yield f"past champion {hotkey} could not be measured from the local store and is no reference"
     if any(isinstance(outcome, Scored) for outcome in decision.outcomes) and not decision.weights:
         yield "no entry is competitive; averages stay as they are"

@@ -79,7 +79,7 @@ class Tokenizer(Rules):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.path is None) == (self.repo is None):
-            raise invalid("Tokenizer", [Flaw(("path",), self.path, "set exactly one of path and repo, to say where it is")])
+            raise invalid("Tokenizer", [Flaw(("path",), self.path, "set exactly one of path and repo")])
         return self
 
 

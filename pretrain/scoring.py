@@ -6,7 +6,7 @@ Pure numpy on frozen values; every tie is named. Legend: N entries, B batches; a
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +27,7 @@ from pretrain.step_rules import Weights
 from pretrain.types import Block, CompetitionId, Hotkey, TaskName
 
 Floats = npt.NDArray[np.float64]
+_Numbers = npt.NDArray[np.float64 | np.int_]
 LEAST_AVERAGE = 0.01
 """Averages whose sum is below this count as none (protocol.md section 8)."""
 
@@ -43,7 +44,7 @@ class Judged:
     score: float
     """The sum of weight x task loss; lower is better."""
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         """Whether every loss is a number; one that is not can neither win nor filter."""
         return math.isfinite(self.score) and bool(np.isfinite(self.batches).all())
@@ -91,7 +92,7 @@ class Result:
         return min(candidates)[-1] if candidates else None
 
     @property
-    def _pairs(self) -> zip[tuple[Judged, Standing]]:
+    def _pairs(self) -> Iterable[tuple[Judged, Standing]]:
         return zip(self.judged, self.standings, strict=True)
 
     def standing(self, hotkey: Hotkey) -> Standing:
@@ -125,11 +126,11 @@ def task_losses(losses: Mapping[TaskName, Floats], samples: Samples, competition
 
 def _task_loss(nats: Floats, samples: Samples, task: TaskName, competition: Competition) -> tuple[Floats, float]:
     if competition.tasks[task].method == "text_loss":
-        return nats, math.fsum(nats) / len(nats)
+        return nats, math.fsum(nats.tolist()) / len(nats)
     predictions = samples.tokens[task].shape[1] - 1
     bits = nats * predictions / math.log(2)
     counts = samples.bytes[task].astype(np.float64)
-    return bits / counts, math.fsum(bits) / math.fsum(counts)
+    return bits / counts, math.fsum(bits.tolist()) / math.fsum(counts.tolist())
 
 
 def gains(entries: Sequence[Judged], references: Sequence[Reference]) -> list[float]:
@@ -182,7 +183,7 @@ def decide(
         wins[np.ix_(index, index)] = _matches([ordered[i] for i in index], [epsilons[i] for i in index], competition)
     others = len(index) - 1
     rates = [
-        (math.fsum(wins[i]) / others if others else 1.0) if yes else 0.0 for i, yes in enumerate(competitive)
+        (math.fsum(wins[i].tolist()) / others if others else 1.0) if yes else 0.0 for i, yes in enumerate(competitive)
     ]
     standings = tuple(map(Standing, competitive, rates, smallest, epsilons))
     return Result(ordered, standings, wins)
@@ -190,15 +191,17 @@ def decide(
 
 def _competitive(ordered: Sequence[Judged], end: float) -> list[bool]:
     """Tell who is finite and better than (1 - end) x the score of every strictly earlier finite entry."""
-    result = []
-    for entry in ordered:
-        earlier = (o.score for o in ordered if o.finite and o.block < entry.block)
-        result.append(entry.finite and all(entry.score < (1 - end) * score for score in earlier))
+    result: list[bool] = []
+    best = math.inf
+    for _, group in itertools.groupby(ordered, key=lambda entry: entry.block):
+        same_block = list(group)
+        result.extend(entry.finite and entry.score < (1 - end) * best for entry in same_block)
+        best = min(best, *(entry.score for entry in same_block if entry.finite), math.inf)
     return result
 
 
 def _matches(entries: Sequence[Judged], epsilons: Sequence[float], competition: Competition) -> Floats:
-    """Return (N, N) shares of matches won by row against column; the diagonal is 0.
+    """Return (N, N) shares of matches won by row against column, for entries in order of block; the diagonal is 0.
 
     handicap_NN[i, j] multiplies the losses of i in its match against j.
     """
@@ -212,16 +215,15 @@ def _matches(entries: Sequence[Judged], epsilons: Sequence[float], competition: 
         losses_NB = np.stack([entry.batches for entry in entries])  # noqa: N806 - shape suffix
         wins = np.zeros_like(handicap_NN)
         for i in range(len(entries)):
-            mine = losses_NB[i] * handicap_NN[i, i + 1 :, None]
-            theirs = losses_NB[i + 1 :] * handicap_NN[i + 1 :, i, None]
-            share = _half_ties(mine, theirs).mean(axis=1)
-            wins[i, i + 1 :] = _half_ties(0.5, share)
+            mine, theirs = losses_NB[i] * handicap_NN[i, i + 1 :, None], losses_NB[i + 1 :]  # i is never the later one
+            better, worse = (mine < theirs).sum(axis=1), (mine > theirs).sum(axis=1)
+            wins[i, i + 1 :] = _half_ties(worse, better)
             wins[i + 1 :, i] = 1 - wins[i, i + 1 :]
     np.fill_diagonal(wins, 0.0)
     return wins
 
 
-def _half_ties(a: Floats | float, b: Floats) -> Floats:
+def _half_ties(a: _Numbers, b: _Numbers) -> Floats:
     """Return 1 where a is smaller, 0.5 where equal, 0 where larger."""
     return np.where(a < b, 1.0, np.where(a == b, 0.5, 0.0))
 

@@ -37,7 +37,7 @@ class Selected:
     waiting: Mapping[Entry, Entry]
     """New ones whose files an earlier commitment has too, which is not downloaded yet: later -> earlier."""
     references: tuple[Reign, ...]
-    """Past champions that are no entries of this step."""
+    """Past champions that gains are measured against, whether or not they are entries of this step."""
 
 
 def eligible(snapshot: Snapshot, schedule: Schedule, competition: CompetitionId) -> tuple[Entry, ...]:
@@ -98,17 +98,17 @@ def select(snapshot: Snapshot, schedule: Schedule, competition: Competition, sta
     rules = schedule.selection
     entries = [e for e in eligible(snapshot, schedule, competition.competition_id) if not _refused(state, e)]
     described = [e for e in entries if state.record(e).content]
+    waiting = waits(snapshot, schedule, [e for e in described if state.record(e).weights is None], state)
     chosen: dict[Entry, Role] = {}
     champion = champion_of(state, competition.competition_id, entries)
     if champion:
         chosen[champion] = Role.CHAMPION
     for entry in top_entries(snapshot, competition.competition_id, rules):
-        if entry in described:
+        if entry in described and entry not in waiting:
             chosen.setdefault(entry, Role.TOP)
     scored = [e for e in entries if state.record(e).score is not None]
     for entry in [e for e in _best(scored, competition, state) if e not in chosen][: rules.pool]:
         chosen[entry] = Role.POOL
-    waiting = waits(snapshot, schedule, entries, state)
     fresh = [e for e in described if state.record(e).score is None and e not in chosen and e not in waiting]
     fresh = queue(fresh, state, snapshot.block, rules.fairness_blocks)
     for entry in fresh[: rules.max_new]:
@@ -125,7 +125,7 @@ def select(snapshot: Snapshot, schedule: Schedule, competition: Competition, sta
         entries={e: chosen[e] for e in sorted(chosen, key=lambda e: precedence(e, snapshot.tie_hashes))},
         queued=tuple(fresh[rules.max_new :]),
         waiting=waiting,
-        references=tuple(reign for reign in reigns if reign.entry not in chosen),
+        references=tuple(reigns),
     )
 
 

@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -58,11 +57,12 @@ class Verdict:
     engine: str
 
     def __str__(self) -> str:
+        """Return it in one line."""
         own = f"score {self.score:.4f} on {', '.join(f'{task} {loss:.4f}' for task, loss in self.tasks.items())}"
         if self.champion is None:
             return f"would beat the champion: yes, there is none; {own}"
         if self.champion.same_weights:
-            return f"would beat the champion: no, it has the champion's very weights ({self.champion.entry.commitment.repo})"
+            return f"would beat the champion: no, these are its very weights ({self.champion.entry.commitment.repo})"
         return (
             f"would beat the champion: {'yes' if self.beats else 'no'}, by {self.champion.margin:+.2%}"
             f" ± {self.champion.margin_se:.2%}; {own}; champion {self.champion.entry.commitment.repo}"
@@ -70,54 +70,102 @@ class Verdict:
         )
 
 
-class Collaborators(Protocol):
-    """What is asked of the outside; a validator's ``Node`` has all of it."""
+@dataclass(frozen=True)
+class Bench:
+    """What is asked of the outside: less than a validator's ``Node``, since nobody is paid by the answer."""
 
-    @property
-    def chain(self) -> Chain:
-        """For the sync block and who leads."""
-
-    @property
-    def hub(self) -> Hub:
-        """For the champion's files."""
-
-    @property
-    def store(self) -> Store:
-        """Where they are kept."""
-
-    @property
-    def sampler(self) -> Sampler:
-        """For the windows of the sync block."""
-
-    @property
-    def evaluator(self) -> Evaluator:
-        """Measures both."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """The rules."""
+    chain: Chain
+    """For the sync block, and who leads."""
+    hub: Hub
+    store: Store
+    sampler: Sampler
+    evaluator: Evaluator
+    schedule: Schedule
 
 
-async def would_beat(model: Path, competition: CompetitionId, node: Collaborators) -> Verdict:
+async def would_beat(model: Path, competition: CompetitionId, bench: Bench) -> Verdict:
     """Measure a model folder and the present champion on the windows of the newest sync block.
 
-    Raises ModelRejected when a validator would refuse the model; ConfigError when the competition is not in force;
-    Unavailable when the chain, the hub, a dataset or the engine is.
+    The champion's head start is taken as large as it can be at its age, since what it earned is known to validators
+    alone. Raises ModelRejected when a validator would refuse the model; ConfigError when the competition is not in
+    force; Unavailable when the chain, the hub, a dataset or the engine is.
     """
-    snapshot = await node.chain.snapshot(node.schedule.timing.sync_cadence)
-    rules = competition_at(node.schedule, competition, snapshot.block)
-    samples = await node.sampler.draw(rules, snapshot.seed)
-    measured = await node.evaluator.losses(model, samples, rules.model)
+    snapshot = await bench.chain.snapshot(bench.schedule.timing.sync_cadence)
+    rules = competition_at(bench.schedule, competition, snapshot.block)
+    samples = await bench.sampler.draw(rules, snapshot.seed)
+    measured = await bench.evaluator.losses(model, samples, rules.model)
     own = scoring.judged(OWN, Block(snapshot.block + 1), measured.losses, samples, rules)
-    champion = await _champion(node, snapshot, rules, samples)
-    rival = None if champion is None else _compare(own, measured, *champion, rules, samples, snapshot.block)
+    champion, beats = None, True
+    if found := await _champion(bench, snapshot, rules, samples):
+        entry, theirs = found
+        rival = scoring.judged(entry.hotkey, entry.block, theirs.losses, samples, rules)
+        champion = _compare(own, rival, entry, rules, same_weights=theirs.weights == measured.weights)
+        beats = not champion.same_weights and _wins(own, rival, champion.epsilon, rules)
     return Verdict(
-        beats=rival is None or (_wins(own, champion, rules, samples, rival.epsilon) and not rival.same_weights),
+        beats=beats,
         block=snapshot.block,
         competition=competition,
         score=own.score,
         tasks=scoring.task_losses(measured.losses, samples, rules),
-        champion=rival,
+        champion=champion,
         samples=samples.digest,
         engine=measured.engine,
     )
+
+
+def competition_at(schedule: Schedule, competition: CompetitionId, block: Block) -> Competition:
+    """Return a competition as it is in force at a block; raises ConfigError with those that are."""
+    in_force = {c.competition_id: c for c in schedule.at(block)}
+    if competition not in in_force:
+        names = ", ".join(f"{c.id} ({c.name})" for c in in_force.values()) or "none"
+        raise ConfigError(f"--competition {competition} is not in force at block {block}; in force: {names}")
+    return in_force[competition]
+
+
+def leaders(snapshot: Snapshot, schedule: Schedule, competition: CompetitionId) -> list[Entry]:
+    """Return the entries of a competition that earn something, highest incentive first.
+
+    What validators agree on shows in the incentive alone. Equal: by block, then sha256 of the hotkey, as everywhere.
+    """
+    incentive = {neuron.hotkey: neuron.incentive for neuron in snapshot.neurons}
+    paid = [e for e in eligible(snapshot, schedule, competition) if incentive.get(e.hotkey, 0.0) > 0]
+    return sorted(paid, key=lambda e: (-incentive[e.hotkey], e.block, scoring.hotkey_order(e.hotkey)))
+
+
+async def _champion(
+    bench: Bench, snapshot: Snapshot, rules: Competition, samples: Samples
+) -> tuple[Entry, Measurement] | None:
+    """Return the first leader that validators could judge, measured; None when there is none."""
+    for entry in leaders(snapshot, bench.schedule, rules.competition_id):
+        commitment = entry.commitment
+        try:
+            files = await listing(bench.hub, entry)
+            content = content_digest(files)
+            path = await bench.store.fetch(bench.hub, commitment.repo, commitment.revision, files, content)
+            return entry, await bench.evaluator.losses(path, samples, rules.model)
+        except ModelRejected:
+            continue
+    return None
+
+
+def _compare(own: Judged, rival: Judged, entry: Entry, rules: Competition, *, same_weights: bool) -> Champion:
+    """Measure the distance to the champion's losses after its head start, with what chance may move it."""
+    largest = rules.epsilon.end if isinstance(rules.epsilon, FixedEpsilon) else rules.epsilon.start
+    epsilon = scoring.epsilon_at(rules.epsilon, own.block - rival.block, largest)
+    handicapped = rival.score * (1 - epsilon)
+    differences = own.batches - rival.batches * (1 - epsilon)
+    se = float(np.std(differences, ddof=1)) / math.sqrt(differences.size) if differences.size > 1 else math.inf
+    return Champion(
+        entry=entry,
+        score=rival.score,
+        epsilon=epsilon,
+        margin=1 - own.score / handicapped,
+        margin_se=se / handicapped,
+        same_weights=same_weights,
+    )
+
+
+def _wins(own: Judged, rival: Judged, epsilon: float, rules: Competition) -> bool:
+    """Play the match by the validator's own code, with the rival's head start given."""
+    given = rules.model_copy(update={"epsilon": FixedEpsilon(kind="fixed", end=epsilon)})
+    return scoring.decide([rival, own], [], {}, given, own.block).champion == OWN

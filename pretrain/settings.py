@@ -227,7 +227,7 @@ class Secrets(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    hf_token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
+    hf_token: SecretStr | None = Field(default=None, validation_alias="HF_TOKEN")
     """Owns the namespace that a miner publishes under."""
 
 

@@ -1,5 +1,6 @@
 """One step of a validator: (collaborators, state) -> (state, report). It reads like the protocol."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,14 +11,14 @@ from pretrain.data import Samples
 from pretrain.decision import Facts, after, decide, may_wait, waited
 from pretrain.describe import describe_all
 from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected
-from pretrain.judge import Looked, fetch, judge, look, measure
+from pretrain.judge import Looked, choose, fetch, judge, measure
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
-from pretrain.outcome import Outcome, Undecided
+from pretrain.outcome import Outcome, Scored, Undecided
 from pretrain.report import Report
 from pretrain.reporting import Measured, abandoned_report, step_report
 from pretrain.scoring import Reference
-from pretrain.selection import champion_of, select
+from pretrain.selection import champion_of
 from pretrain.state import Reign, State
 
 
@@ -32,28 +33,26 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     if competition is None:
         return replace(state, step=snapshot.block), None
     canary = await node.canary.check()
-    known, answered = await describe_all(node.hub, snapshot, node.schedule, competition.competition_id, state)
-    facts = Facts(snapshot, node.schedule, competition, select(snapshot, node.schedule, competition, known))
-    looked = await look(node.hub, list(facts.selected.entries))
-    if looked and not answered and not any(_answered(found) for found in looked.values()):
-        raise HubUnavailable(f"the hub answered for none of {len(looked)} repositories")
+    described, answers = await describe_all(node.hub, snapshot, node.schedule, competition.competition_id, state)
+    chosen = await choose(node.hub, snapshot, node.schedule, competition, described)
+    known, looked, answers = chosen.known, chosen.looked, (*answers, *chosen.answers)
+    if answers and not any(answers):
+        raise HubUnavailable(f"the hub answered for none of {len(answers)} repositories")
+    facts = Facts(snapshot, node.schedule, competition, chosen.selected)
     missing = await missing_champion(node, looked, known, competition)
     samples = None if missing and may_wait(known, facts) else await node.sampler.draw(competition, snapshot.seed)
     measured = Measured(node.hotkey, node.evaluator.engine, samples, canary, started)
     if samples is None:
         return waited(state, facts), abandoned_report(facts, measured, missing)
     outcomes, judged = await judge(node, looked, competition, samples, snapshot, known)
-    missing = undecided_champion(outcomes, known, competition)
+    missing = lost_champion(outcomes, known, competition)
     if missing and may_wait(known, facts):
         return waited(state, facts), abandoned_report(facts, measured, missing)
-    references = await measure_references(node, facts.selected.references, competition, samples)
+    reigns = unmeasured(facts.selected.references, outcomes)
+    references = await measure_references(node, reigns, competition, samples)
     decision = decide(facts, outcomes, references, samples, judged)
     new_state = after(judged, facts, decision)
     return new_state, step_report(facts, measured, decision, new_state)
-
-
-def _answered(found: object) -> bool:
-    return not (isinstance(found, Undecided) and found.cause is Cause.HUB)
 
 
 async def missing_champion(node: Node, looked: Looked, state: State, competition: Competition) -> str:
@@ -63,17 +62,30 @@ async def missing_champion(node: Node, looked: Looked, state: State, competition
     return f"champion {champion.hotkey}: {fetched.detail}" if champion and isinstance(fetched, Undecided) else ""
 
 
-def undecided_champion(outcomes: Sequence[Outcome], state: State, competition: Competition) -> str:
-    """Return why the champion is undecided; empty when it is not."""
+def lost_champion(outcomes: Sequence[Outcome], state: State, competition: Competition) -> str:
+    """Return why the champion's bytes could not be had after all; empty when they could.
+
+    One whose judging crashed or took too long is no reason to wait: it is undecided like any other.
+    """
     champion = champion_of(state, competition.competition_id, (outcome.entry for outcome in outcomes))
-    undecided = (o for o in outcomes if o.entry == champion and isinstance(o, Undecided))
-    return next((f"champion {o.entry.hotkey}: {o.detail}" for o in undecided), "")
+    lost = (o for o in outcomes if o.entry == champion and isinstance(o, Undecided) and o.cause is Cause.HUB)
+    return next((f"champion {o.entry.hotkey}: {o.detail}" for o in lost), "")
+
+
+def unmeasured(reigns: Sequence[Reign], outcomes: Sequence[Outcome]) -> list[Reign]:
+    """Return the past champions that this step has not run: gone, refused by the hub, or unanswered for.
+
+    They stay a reference: else a launderer makes the commitment that he copied private in the window that counts.
+    """
+    tried = {o.entry for o in outcomes if isinstance(o, Undecided) and o.cause is not Cause.HUB}
+    scored = {o.entry for o in outcomes if isinstance(o, Scored)}
+    return [reign for reign in reigns if reign.entry not in tried | scored]
 
 
 async def measure_references(
     node: Node, reigns: Sequence[Reign], competition: Competition, samples: Samples
 ) -> list[Reference]:
-    """Measure past champions that are no entries any more, from this machine's disk alone.
+    """Measure past champions that are not judged as entries, from this machine's disk alone.
 
     One whose bytes are gone, or that cannot be measured, is no reference.
     """
@@ -83,7 +95,8 @@ async def measure_references(
         if path is None:
             continue
         try:
-            measurement = await measure(node, path, weights_digest(path), competition, samples)
+            weights = await asyncio.to_thread(weights_digest, path)
+            measurement = await measure(node, path, weights, competition, samples)
         except ModelRejected:
             continue
         except EvaluatorUnavailable as error:

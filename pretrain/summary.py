@@ -72,7 +72,7 @@ class Summary:
     validators: tuple[Hotkey, ...]
     """In the order in which the run named them."""
     miners: tuple[Hotkey, ...]
-    """Every other hotkey that has an entry, a weight or an incentive, in order of label; a colour is its index here."""
+    """Every other hotkey that has an entry, a weight or an incentive, labelled ones first; a colour is its index here."""
     labels: Mapping[Hotkey, str]
     """A short name of every hotkey above."""
     agreement: Agreement
@@ -120,7 +120,7 @@ def gather(
     found = _hotkeys(steps, weights, epochs) | {Hotkey(hotkey) for hotkey in labels}
     validators += tuple(sorted({row.validator for row in weights} - {*validators}))
     names = {hotkey: plain.label(hotkey, labels) for hotkey in sorted(found | {*validators})}
-    miners = sorted(_miners(steps, weights, epochs) - {*validators}, key=lambda h: (_natural(names[h]), h))
+    miners = sorted(_miners(steps, weights, epochs) - {*validators}, key=lambda h: (h not in labels, _natural(names[h]), h))
     return Summary(
         run=run,
         validators=validators,
@@ -128,7 +128,7 @@ def gather(
         labels=names,
         agreement=agreement(steps, names),
         leaderboards=tuple(leaderboard(each, steps, validators, names) for each in competitions),
-        unscored=unscored(steps),
+        unscored=unscored(steps, names),
         weights=weights,
         epochs=epochs,
         reports=steps,

@@ -14,7 +14,7 @@ from bittensor.wallet import DEFAULT_WALLET_PATH, Wallet
 from pretrain.errors import ConfigError
 from pretrain.types import Hotkey
 
-__all__ = ["DEFAULT_WALLET_PATH", "Keypair", "Wallet", "create_wallet", "open_wallet", "sign", "verify"]
+__all__ = ["DEFAULT_WALLET_PATH", "Keypair", "Keys", "Wallet", "create_wallet", "open_wallet", "sign", "verify"]
 
 
 class Keypair(Protocol):
@@ -28,16 +28,26 @@ class Keypair(Protocol):
         """Return the sr25519 signature, 64 bytes."""
 
 
-def open_wallet(
-    name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, password: str | None = None
-) -> Wallet:
+class Keys(Protocol):
+    """The two keys of a neuron; a ``Wallet`` is one."""
+
+    @property
+    def hotkey(self) -> Keypair:
+        """Signs what the neuron says."""
+
+    @property
+    def coldkey(self) -> Keypair:
+        """Signs what costs money; no daemon asks for it."""
+
+
+def open_wallet(name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, password: str | None = None) -> Wallet:
     """Open a wallet and unlock its hotkey; raises ConfigError with what to do when that fails.
 
     The coldkey stays closed: no daemon signs with it. Without a password the one in the key's own environment variable
     is taken, as the ecosystem's tools leave it there.
     """
     wallet = _locate(name, hotkey, path)
-    _check(wallet.hotkey_file, password, "hotkey", f"btcli wallet new-hotkey --wallet {name} --hotkey {hotkey}")
+    _check(wallet.hotkey_file, password, "hotkey", f"btcli wallet new-hotkey -w {name} -H {hotkey}")
     wallet.get_hotkey(password)
     return wallet
 
@@ -84,9 +94,10 @@ def _check(file: Keyfile, password: str | None, kind: str, command: str) -> None
         raise ConfigError(f"{kind} {file.path} does not exist: make it with `{command}`, or name another wallet")
     if not file.is_readable():
         raise ConfigError(f"{kind} {file.path} is not readable by this user: check its owner and mode")
+    variable = file.env_var_name()
     try:
-        if file.is_encrypted() and not (password or sp_core.get_password_from_environment(file.env_var_name())):
-            raise ConfigError(f"{kind} {file.path} is encrypted: its password is needed, here or in {file.env_var_name()}")
+        if file.is_encrypted() and not (password or sp_core.get_password_from_environment(variable)):
+            raise ConfigError(f"{kind} {file.path} is encrypted: give its password, as btcli stores it, in {variable}")
         file.get_keypair(password)
     except (sp_core.KeyfileError, sp_core.WrongPasswordError, ValueError, OSError) as error:
         raise ConfigError(f"{kind} {file.path} cannot be read: {_first_line(error)}") from None

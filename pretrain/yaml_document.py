@@ -17,9 +17,9 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 20
 SHOWN = 60  # characters of a value in a message
 _TAG = "tag:yaml.org,2002:"
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)", re.ASCII)
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]{0,30})", re.ASCII)
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
-_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", re.ASCII)
+_EXPONENT = re.compile(r"[-+]?[0-9]{1,20}(\.[0-9]{0,20})?[eE][-+]?[0-9]{1,3}", re.ASCII)  # no hex digest
 _SPECIAL = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 
 
@@ -149,7 +149,7 @@ def _pairs(node: yaml.MappingNode, path: Path, reading: _Reading) -> _Pairs:
         if key.tag == f"{_TAG}merge":
             for name, pair in _merged(value, (*path, "<<"), reading):
                 merged.setdefault(name, pair)
-        elif not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
+        elif not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str" or not _is_text(key.value):
             shown = key.value if isinstance(key, yaml.ScalarNode) else "a collection"
             reading.note(line, path, f"the key {shown} is not text; put it in quotes")
         elif key.value in own:
@@ -181,10 +181,14 @@ def _scalar(node: yaml.ScalarNode, path: Path, reading: _Reading) -> object:
         return float(_SPECIAL[text.lower()])
     if (kind == "float" and _FLOAT.fullmatch(text)) or (kind == "str" and plain and _EXPONENT.fullmatch(text)):
         return float(text.replace("_", ""))
-    if kind == "str":
+    if kind == "str" and _is_text(text):
         return text
     if kind != "null":
-        number = kind in {"int", "float"}
-        message = "a plain decimal number" if number else f"text in quotes; YAML reads this as {kind}"
-        reading.note(_line(node), path, message, text)
+        also = "a plain decimal number, or " if kind in {"int", "float"} else ""
+        reading.note(_line(node), path, f"expected {also}text in quotes; YAML reads this as {kind}", text)
     return None
+
+
+def _is_text(value: str) -> bool:
+    """Whether no half of a surrogate pair stands alone in it, which YAML's escapes allow and UTF-8 does not."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)

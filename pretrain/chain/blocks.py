@@ -1,12 +1,12 @@
 """Time on an embedded chain: who comes first makes the blocks that are due.
 
 One block is open and takes calls; all before it are finished and never change, whatever a clock does. Opening a block
-is what a real chain does at its start: emission accrues, and an epoch runs if one is due. Block b is finished
-``b * block_time`` after the anchor's block was, by this machine's clock: the one decision that rests on a clock, and it is
-made inside the transaction that stores it.
+is what a real chain does at its start: emission accrues, and an epoch runs if one is due. Block anchor + n is finished
+n block times after the anchor was, by this machine's clock: the one decision that rests on a clock, made inside the
+transaction that stores it.
 
-hash(b) = sha256(hash(b - 1), b as 8 bytes big-endian, sha256 over the calls of b with their signatures). So the hash of a
-block without calls can be foretold: enough for a subnet on one machine, while a chain with value draws it at random.
+hash(b) = sha256(hash(b - 1), b as 8 bytes big-endian, sha256 over the calls of b with their signatures). So the hash of
+a block without calls can be foretold: enough for a subnet on one machine, where nobody has an interest in it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ Clock = Callable[[], float]
 """Seconds since the Unix epoch."""
 
 _BATCH = 1_000
-"""Blocks made in one transaction: a long pause is caught up in steps that a kill cannot undo and others can slip between."""
+"""Blocks made in one transaction: a long pause is made up for in steps, which a kill cannot undo."""
 _JITTER = 1
 """Blocks that the clock may be behind the chain before that counts as set back."""
 

@@ -12,17 +12,22 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pretrain import wallet
+from pretrain.chain.genesis import RAO
 from pretrain.commitment import MAX_BYTES
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
 from pretrain.wallet import Keypair
 
 U16_MAX = 65_535
+SUPPLY = 21_000_000 * RAO
+"""All rao there can ever be: no call moves more."""
 _U64_MAX = 2**64 - 1
 _MAX_PAYLOAD = 65_536  # bytes; a row of 256 weights takes under 4,000
 
 U16 = Annotated[int, Field(ge=0, le=U16_MAX)]
-Rao = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Rao = Annotated[int, Field(ge=0, le=SUPPLY)]
+Address = Annotated[Hotkey, Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{46,48}$")]
+"""An ss58 address by its letters; only a signature shows that it is one."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class SetCommitment:
 class BurnedRegister:
     """Register a hotkey, paid by the signing coldkey."""
 
-    hotkey: Hotkey
+    hotkey: Address
     call: Literal["burned_register"] = "burned_register"
 
 
@@ -56,7 +61,7 @@ class BurnedRegister:
 class AddStake:
     """Move rao from the signing coldkey's balance to a hotkey's stake."""
 
-    hotkey: Hotkey
+    hotkey: Address
     amount: Rao
     call: Literal["add_stake"] = "add_stake"
 
@@ -65,7 +70,7 @@ class AddStake:
 class Faucet:
     """Create rao on a coldkey; only the key that genesis names may sign it."""
 
-    coldkey: str
+    coldkey: Address
     amount: Rao
     call: Literal["faucet"] = "faucet"
 
@@ -80,7 +85,7 @@ class Call:
     genesis: str
     """Lower-case hex of the genesis hash."""
     netuid: int
-    signer: Hotkey
+    signer: Address
     """The signing key's ss58 address, be it a hotkey or a coldkey."""
     nonce: Annotated[int, Field(ge=0)]
     """How many calls of this signer the chain has applied before."""
@@ -112,7 +117,7 @@ def sign(call: Call, keypair: Keypair) -> SignedCall:
 
 
 def commitment_data(text: str) -> str:
-    """Return the hex of a commitment's bytes; raises Refused over 128, for which the real chain has no encoding (Raw129)."""
+    """Return the hex of a commitment's bytes; raises Refused over 128, as the real chain has no Raw129 either."""
     data = text.encode()
     if len(data) > MAX_BYTES:
         raise Refused(f"a commitment of {len(data)} bytes: at most {MAX_BYTES} can be encoded", code="NotEncodable")
@@ -137,7 +142,7 @@ def open_signed(signed: SignedCall) -> Call:
 
 
 def check_admission(call: Call, genesis_hash: str, nonce: int, validity: int, block: Block) -> None:
-    """Refuse a call made for another chain, replayed, out of order, not yet valid or too old (the real chain's pool checks)."""
+    """Refuse a call made for another chain, replayed, out of order, not yet valid or too old, as the real pool does."""
     if call.genesis != genesis_hash:
         raise Refused(f"a call for the chain {call.genesis[:16]}, not for {genesis_hash[:16]}", code="BadGenesis")
     if call.nonce < nonce:

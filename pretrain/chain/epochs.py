@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pretrain.chain.calls import U16_MAX
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.ledger import HeadRow, add_stake
 from pretrain.chain.state import Slot, dump_row, slots
@@ -13,7 +12,7 @@ from pretrain.types import Block
 
 
 def is_epoch(genesis: Genesis, block: Block) -> bool:
-    """Whether an epoch runs at the start of a block: every tempo + 1 blocks (subtensor ``should_run_epoch``)."""
+    """Whether an epoch runs at the start of a block, from block 2 on: every tempo + 1 (``should_run_epoch``)."""
     return blocks_to_epoch(genesis, block) == 0
 
 
@@ -24,15 +23,14 @@ def blocks_to_epoch(genesis: Genesis, block: Block) -> int:
 
 
 def epoch_index(genesis: Genesis, block: Block) -> int:
-    """Return the number of the period whose space a commitment in this block takes; it grows one block after an epoch."""
+    """Return the number of the period whose space a commitment in this block takes; each starts after an epoch."""
     return (block + genesis.netuid + 1) // (genesis.parameters.hyperparameters.tempo + 1)
 
 
 def accrue(genesis: Genesis, head: HeadRow) -> HeadRow:
     """Add one block's emission to what is pending."""
-    parameters = genesis.parameters
-    cut = parameters.emission * parameters.owner_cut // U16_MAX if genesis.owner else 0
-    return replace(head, pending=head.pending + parameters.emission - cut, pending_owner=head.pending_owner + cut)
+    neurons, owner = genesis.emission
+    return replace(head, pending=head.pending + neurons, pending_owner=head.pending_owner + owner)
 
 
 def run_epoch(database: sqlite3.Connection, genesis: Genesis, head: HeadRow) -> HeadRow:

@@ -52,7 +52,7 @@ class Parameters:
     call_validity: int = 64
     """Blocks during which a signed call can be applied."""
     retention: int = 100_000
-    """Blocks behind the head whose state a snapshot may still be read at; nothing is deleted, ``history`` reads it all."""
+    """How many blocks behind the head a snapshot may still be read; nothing is deleted, ``history`` reads all."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,12 @@ class Genesis:
     def encode(self) -> str:
         """Return the canonical JSON."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def emission(self) -> tuple[int, int]:
+        """What a block adds to the neurons' emission and to the owner's, in rao."""
+        cut = self.parameters.emission * self.parameters.owner_cut // 65_535 if self.owner else 0
+        return self.parameters.emission - cut, cut
 
     @property
     def hash(self) -> bytes:

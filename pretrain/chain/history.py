@@ -102,3 +102,9 @@ def _shares(row: str, block: int, holders: Mapping[int, list[tuple[int, Hotkey]]
 def _holder(holders: list[tuple[int, Hotkey]], block: int) -> Hotkey:
     """Return who held a slot at the end of a block."""
     return holders[bisect_right([since for since, _ in holders], block) - 1][1]
+
+
+def newest(path: Path) -> Block:
+    """Return the newest block, without making the ones that are due."""
+    with ledger.reading(path) as database:
+        return ledger.read_head(database).newest

@@ -130,7 +130,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite says about the file, the disk or a lock into ChainUnavailable; our own bugs stay what they are."""
+    """Turn what SQLite says of the file, the disk or a lock into ChainUnavailable; our own bugs stay what they are."""
     try:
         yield
     except _BUGS:
@@ -199,11 +199,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA synchronous = NORMAL")
         version = database.execute("PRAGMA user_version").fetchone()[0]
-        if version != VERSION:
-            raise ChainUnavailable(f"{path} is no embedded chain of version {VERSION}: it says {version}")
-    except BaseException:
+    except sqlite3.DatabaseError:
         database.close()
         raise
+    if version != VERSION:
+        database.close()
+        raise ChainUnavailable(f"{path} is no embedded chain of version {VERSION}: it says {version}")
     return database
 
 
@@ -211,12 +212,16 @@ def _fill(database: sqlite3.Connection, genesis: Genesis) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.executescript(f"BEGIN; {_SCHEMA}")
     database.execute("INSERT INTO genesis VALUES (1, ?)", (genesis.encode(),))
-    database.execute("INSERT INTO head VALUES (1, 1, 0, ?, 0, 0, 0, 0)", (genesis.time,))
+    database.execute("INSERT INTO head VALUES (1, 1, 0, ?, 0, ?, ?, 0)", (genesis.time, *genesis.emission))
     database.execute("INSERT INTO blocks VALUES (0, ?)", (genesis.hash,))
     neurons = list(enumerate(genesis.neurons))
-    database.executemany("INSERT INTO registrations VALUES (?, 0, ?)", [(uid, neuron.hotkey) for uid, neuron in neurons])
+    database.executemany(
+        "INSERT INTO registrations VALUES (?, 0, ?)", [(uid, neuron.hotkey) for uid, neuron in neurons]
+    )
     database.executemany("INSERT INTO owners VALUES (?, ?)", [(neuron.hotkey, neuron.coldkey) for _, neuron in neurons])
-    database.executemany("INSERT INTO stakes VALUES (?, 0, ?)", [(neuron.hotkey, neuron.stake) for _, neuron in neurons])
+    database.executemany(
+        "INSERT INTO stakes VALUES (?, 0, ?)", [(neuron.hotkey, neuron.stake) for _, neuron in neurons]
+    )
     database.executemany("INSERT INTO balances VALUES (?, ?)", genesis.balances)
     database.execute(f"PRAGMA user_version = {VERSION}")
     database.execute("COMMIT")

@@ -1,8 +1,8 @@
 """The embedded chain: a subnet in one SQLite file, with the rules of the real one.
 
-Nothing here is a mock: calls are signed and verified, refused under the real runtime's names and in its order, weights are
-paid by Yuma consensus. What is left out has no part in the rules: fees, prices, delegation, commit-reveal, other subnets.
-Processes share the file; there is no server, and whoever comes first makes the blocks that are due (``blocks``).
+Nothing here is a mock: calls are signed and verified, refused under the real runtime's names and in its order, and
+weights are paid by Yuma consensus. Left out is what has no part in the rules: fees, prices, delegation, commit-reveal,
+other subnets. Processes share the file; there is no server, and whoever comes first makes the blocks that are due.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pretrain.chain.weights import quantise
 from pretrain.commitment import Entry
 from pretrain.errors import ChainUnavailable, ConfigError, Refused
 from pretrain.types import Block, Hotkey, Uid
-from pretrain.wallet import Keypair, Wallet
+from pretrain.wallet import Keypair, Keys
 
 __all__ = ["Genesis", "LocalChain", "create", "pause", "resume"]
 
@@ -60,7 +60,7 @@ class LocalChain:
     holds another subnet. Without a wallet it reads only.
     """
 
-    def __init__(self, path: Path, netuid: int, wallet: Wallet | None = None, *, clock: Clock = time.time) -> None:
+    def __init__(self, path: Path, netuid: int, wallet: Keys | None = None, *, clock: Clock = time.time) -> None:
         with ledger.reading(path) as database:
             self.genesis = ledger.read_genesis(database)
         if self.genesis.netuid != netuid:
@@ -97,7 +97,7 @@ class LocalChain:
             if (await self.head()).block >= block:
                 found = await _in_thread(lambda: self._committed(Hotkey(hotkey.ss58_address)))
                 if found != (block, text.encode()):
-                    raise Refused(f"the commitment of block {block} was replaced by another of the same hotkey")
+                    raise Refused(f"the commitment of block {block} was replaced by another", code="Replaced")
                 return block
             await asyncio.sleep(self.genesis.parameters.block_time / _POLLS_PER_BLOCK)
         raise ChainUnavailable(f"the commitment went into block {block}, which is not finished in due time")
@@ -127,7 +127,7 @@ class LocalChain:
 
     async def fund(self, faucet: Keypair, coldkey: str, rao: int) -> Block:
         """Create a balance, signed by the key that genesis names as its faucet, and return the block."""
-        return await self._send(faucet, lambda _database, _block: Faucet(coldkey, rao))
+        return await self._send(faucet, lambda _database, _block: Faucet(Hotkey(coldkey), rao))
 
     async def submit(self, signed: SignedCall) -> Block:
         """Apply a call signed elsewhere and return its block; raises Refused like every write."""
@@ -176,7 +176,7 @@ class LocalChain:
     def _coldkey(self) -> Keypair:
         return self._opened().coldkey
 
-    def _opened(self) -> Wallet:
+    def _opened(self) -> Keys:
         if self._wallet is None:
             raise ConfigError("this chain was opened without a wallet, to read only: open it with one to sign")
         return self._wallet

@@ -71,7 +71,9 @@ def upscale(row: SetWeights) -> Row:
     top = max(row.values, default=0)
     if top == 0:
         return tuple(zip(row.uids, row.values, strict=True))
-    return tuple((uid, (2 * value * U16_MAX + top) // (2 * top)) for uid, value in zip(row.uids, row.values, strict=True))
+    return tuple(
+        (uid, (2 * value * U16_MAX + top) // (2 * top)) for uid, value in zip(row.uids, row.values, strict=True)
+    )
 
 
 def commitment_space(size: int) -> int:
@@ -97,7 +99,7 @@ def check_commitment(here: Here, netuid: int, signer: Hotkey, size: int, spent: 
     total = spent.used + commitment_space(size)
     if total > here.parameters.commitment_space:
         raise Refused(
-            f"{signer} would have committed {total} bytes in this epoch; {here.parameters.commitment_space} are allowed",
+            f"{signer} would have committed {total} bytes in this epoch of {here.parameters.commitment_space}",
             code="SpaceLimitExceeded",
             wait_blocks=next_period - here.block,
         )
@@ -118,7 +120,8 @@ def check_registration(here: Here, netuid: int, action: BurnedRegister, balance:
         raise Refused(f"{action.hotkey} is registered already", code="HotKeyAlreadyRegisteredInSubNet")
     if balance < here.parameters.burn:
         raise Refused(
-            f"a registration costs {here.parameters.burn} rao; the coldkey has {balance}", code="NotEnoughBalanceToStake"
+            f"a registration costs {here.parameters.burn} rao; the coldkey has {balance}",
+            code="NotEnoughBalanceToStake",
         )
 
 
@@ -131,8 +134,8 @@ def check_owner(hotkey: Hotkey, coldkey: str, owner: str) -> None:
 def slot_for_newcomer(here: Here) -> int:
     """Return the uid that the next neuron gets: a new one, or that of the neuron replaced (``get_neuron_to_prune``).
 
-    Replaced is the lowest pruning score, then the earliest registered, then the lowest uid: of those whose immunity is over; if
-    there are none, of all. The owner's never is.
+    Replaced is the lowest pruning score, then the earliest registered, then the lowest uid: of those whose immunity is
+    over; if there are none, of all. The owner's never is.
     """
     if len(here.slots) < here.parameters.max_uids:
         return len(here.slots)
@@ -144,7 +147,7 @@ def slot_for_newcomer(here: Here) -> int:
 
 
 def check_stake(parameters: Parameters, amount: int, balance: int) -> None:
-    """Refuse a stake that is too small or not covered; ``NotEnough`` checks of the pool."""
+    """Refuse a stake that is too small or not covered."""
     if amount < parameters.min_stake:
         raise Refused(f"{amount} rao is too little: at least {parameters.min_stake}", code="StakeAmountTooLow")
     if amount > balance:
@@ -158,7 +161,7 @@ def _check_version(parameters: Parameters, version_key: int) -> None:
 
 
 def _check_pace(here: Here, slot: Slot) -> None:
-    """A slot that was there in block 0 and never set weights is not too fast."""
+    """Refuse weights too soon after the last; a slot made in block 0 that never set any is not too fast."""
     limit = here.parameters.weights_rate_limit
     if slot.last_update and here.block - slot.last_update < limit:
         wait = slot.last_update + limit - here.block
@@ -174,7 +177,9 @@ def _check_row(here: Here, row: SetWeights, *, on_itself: bool) -> None:
     if len(set(row.uids)) < len(row.uids):
         raise Refused("a uid appears twice in the weights", code="DuplicateUids")
     if any(uid >= n for uid in row.uids):
-        raise Refused(f"uid {max(row.uids)} in the weights; the subnet has 0 to {n - 1}", code="UidVecContainInvalidOne")
+        raise Refused(
+            f"uid {max(row.uids)} in the weights; the subnet has 0 to {n - 1}", code="UidVecContainInvalidOne"
+        )
     if on_itself:
         return
     if len(row.uids) < parameters.min_allowed_weights:
@@ -182,6 +187,4 @@ def _check_row(here: Here, row: SetWeights, *, on_itself: bool) -> None:
             f"{len(row.uids)} weights; at least {parameters.min_allowed_weights}", code="WeightVecLengthIsLow"
         )
     if max(row.values, default=0) * U16_MAX > parameters.max_weight_limit * sum(row.values):
-        raise Refused(
-            f"a weight is over {parameters.max_weight_limit}/{U16_MAX} of its row", code="MaxWeightExceeded"
-        )
+        raise Refused(f"a weight is over {parameters.max_weight_limit}/{U16_MAX} of its row", code="MaxWeightExceeded")

@@ -1,18 +1,15 @@
 """Applying a signed call to the open block: read what the rules need, ask them, write what follows."""
 
 import sqlite3
-from collections.abc import Callable
 
 from pretrain.chain import calls, epochs, ledger, rules
 from pretrain.chain.calls import AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.rules import Here, Spent
 from pretrain.chain.state import dump_row, slots
+from pretrain.commitment import MAX_BYTES
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block, Hotkey
-
-Compose = Callable[[sqlite3.Connection, Block, int], SignedCall]
-"""Makes the call for the open block and the signer's next nonce, on the state it will be applied to."""
 
 
 def submit(database: sqlite3.Connection, genesis: Genesis, signed: SignedCall) -> Block:
@@ -67,8 +64,8 @@ def _set_weights(database: sqlite3.Connection, here: Here, call: Call, action: S
 
 def _set_commitment(database: sqlite3.Connection, here: Here, call: Call, action: SetCommitment) -> None:
     data = bytes.fromhex(action.data)
-    if len(data) > calls.MAX_BYTES:
-        raise Refused(f"a commitment of {len(data)} bytes: at most {calls.MAX_BYTES}", code="NotEncodable")
+    if len(data) > MAX_BYTES:
+        raise Refused(f"a commitment of {len(data)} bytes: at most {MAX_BYTES}", code="NotEncodable")
     period = epochs.epoch_index(here.genesis, here.block)
     spent = _spent(database, call.signer, period)
     next_period = Block(here.block + epochs.blocks_to_epoch(here.genesis, here.block) + 1)
@@ -104,7 +101,9 @@ def _owner(database: sqlite3.Connection, hotkey: Hotkey) -> str | None:
 def _add_stake(database: sqlite3.Connection, here: Here, call: Call, action: AddStake) -> None:
     """Stake one for one: this chain has no pool between TAO and alpha, so no price and no fee."""
     if call.netuid != here.genesis.netuid:
-        raise Refused(f"there is no subnet {call.netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist")
+        raise Refused(
+            f"there is no subnet {call.netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist"
+        )
     rules.check_stake(here.parameters, action.amount, ledger.balance_of(database, call.signer))
     if _owner(database, action.hotkey) is None:
         raise Refused(f"hotkey {action.hotkey} was never registered", code="HotKeyAccountNotExists")
@@ -115,4 +114,6 @@ def _add_stake(database: sqlite3.Connection, here: Here, call: Call, action: Add
 def _faucet(database: sqlite3.Connection, here: Here, call: Call, action: Faucet) -> None:
     if here.genesis.faucet is None or call.signer != here.genesis.faucet:
         raise Refused(f"{call.signer} may not create balances on this chain", code="BadOrigin")
+    if ledger.balance_of(database, action.coldkey) + action.amount > calls.SUPPLY:
+        raise Refused(f"{action.coldkey} would hold more than the supply, {calls.SUPPLY} rao", code="Overflow")
     ledger.add_balance(database, action.coldkey, action.amount)

@@ -13,7 +13,8 @@ def quantise(shares: Mapping[Hotkey, float], slots: Sequence[Slot]) -> tuple[tup
     """Return parallel uids and u16 values, ordered by uid, for relative shares by hotkey.
 
     As the ecosystem's client does it: the largest becomes 65535, the others are rounded to it (halves to even), what
-    rounds to 0 is left out. Hotkeys without a slot are dropped first. Raises Refused for a share that is negative or not finite.
+    rounds to 0 is left out. Hotkeys without a slot are dropped first. Raises Refused for a share that is negative or
+    not finite.
     """
     wrong = {hotkey: share for hotkey, share in shares.items() if not math.isfinite(share) or share < 0}
     if wrong:

@@ -19,6 +19,7 @@ from pretrain.data.in_memory import InMemory
 from pretrain.data.text_cache import Texts, cached
 from pretrain.errors import ConfigError
 
+STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
 Kind = Literal["stdlib-code", "stdlib-prose"]
 _LEAST_CHARACTERS = 40
 """Shorter documents, such as "Return self.", teach nothing and are left out."""
@@ -36,7 +37,7 @@ def open_stdlib(kind: Kind, split: Split, folder: Path | None = None) -> InMemor
     ``pydoc``. A module is on the same side of both kinds, and a topic counts as a module: what is judged in one kind
     stands in no training text of the other. Takes seconds the first time, then a fraction of one.
     """
-    folder = folder or Path(sysconfig.get_path("stdlib"))
+    folder = folder or STANDARD_LIBRARY
     files = _read_files(folder)
     texts = cached(_fingerprint(files), lambda: _documents(folder, files))
     return InMemory(f"{kind}/{split}", held_out.split_by_name(texts[kind], split))

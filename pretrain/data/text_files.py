@@ -18,8 +18,8 @@ def open_files(path: Path, column: str, split: Split) -> InMemory:
     """Return one side of the documents of a file, or of all files in a folder in the order of their relative paths.
 
     A document is for training or for judging by the sha256 of its text, so that equal texts, which also count once,
-    never stand on both sides, and another file beside them moves none. Raises ConfigError with the file, and the line if it has
-    one, of whatever cannot be read rightly.
+    never stand on both sides, and another file beside them moves none. Raises ConfigError with the file, and the line
+    if it has one, of whatever cannot be read rightly.
     """
     texts: dict[str, None] = {}
     characters = 0

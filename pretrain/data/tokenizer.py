@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,7 @@ def load(path: Path, spec: schedule.Tokenizer) -> Tokenizer:
         model = tokenizers.Tokenizer.from_buffer(content)
     except ValueError as error:
         raise ConfigError(f"tokenizer {path} is no tokenizer.json: {' '.join(str(error).split())[:200]}") from error
-    _check_byte_level(path, content)
+    _check_model(path, json.loads(content))
     model.no_truncation()
     model.no_padding()
     model.encode_special_tokens = True
@@ -106,13 +107,15 @@ def train(texts: Iterable[str], vocabulary: int, path: Path, eos: str) -> Tokeni
     return load(path, schedule.Tokenizer(path=str(path), vocabulary=vocabulary, eos=eos))
 
 
-def _check_byte_level(path: Path, content: bytes) -> None:
-    parts = json.loads(content)
+def _check_model(path: Path, parts: dict[str, Any]) -> None:
+    """Raise ConfigError unless the bytes of each token are known and every text has one encoding."""
     decoder = parts.get("decoder") or {}
     decoders_used = [step.get("type") for step in decoder.get("decoders", [decoder])]
     if parts["model"].get("type") != "BPE" or "ByteLevel" not in decoders_used:
         found = f"{parts['model'].get('type')} with decoder {'/'.join(map(str, decoders_used))}"
         raise ConfigError(f"tokenizer {path} is {found}; only byte-level BPE gives exact bytes a token")
+    if parts["model"].get("dropout"):
+        raise ConfigError(f"tokenizer {path} has dropout {parts['model']['dropout']} and encodes by chance; set it to null")
 
 
 def _eos(path: Path, model: tokenizers.Tokenizer, spec: schedule.Tokenizer) -> int:
@@ -127,7 +130,7 @@ def _byte_lengths(path: Path, model: tokenizers.Tokenizer, vocabulary: int) -> n
     surfaces = model.get_vocab(with_added_tokens=True)
     ids = max(surfaces.values(), default=-1) + 1
     if ids != vocabulary:
-        raise ConfigError(f"tokenizer {path} has {ids} token ids, but the competition file says vocabulary {vocabulary}")
+        raise ConfigError(f"tokenizer {path} has {ids} token ids, the competition file says vocabulary {vocabulary}")
     lengths = np.zeros(vocabulary, dtype=np.int32)
     for surface, i in surfaces.items():
         lengths[i] = len(surface)

@@ -12,16 +12,23 @@ from pretrain.data.tokenizer import Tokenizer
 from pretrain.types import TaskName
 
 
+async def training_texts(source: Source, *, seed: int) -> list[str]:
+    """Return every document of a source once, in an order that follows from the seed alone; raises DataUnavailable.
+
+    The order is that of a plan, as for judging, so documents of one file do not stand together.
+    """
+    rows_of = {group.name: await source.rows(group) for group in source.groups}
+    return [rows_of[group.name][row] for group, rows in plan(source.groups, seed, TaskName("train")) for row in rows]
+
+
 async def training_tokens(
     source: Source, tokenizer: Tokenizer, *, seed: int, max_document_tokens: int | None = None
 ) -> npt.NDArray[np.int32]:
     """Return (tokens,) of every document once, one EOS after each, in an order that follows from the seed alone.
 
-    The order is that of a plan, as for judging, so documents of one file do not stand together. Open the source with
-    ``split="train"``: what a model is judged on is for nobody's training. Raises DataUnavailable.
+    Open the source with ``split="train"``: what a model is judged on is for nobody's training. Raises DataUnavailable.
     """
-    rows_of = {group.name: await source.rows(group) for group in source.groups}
-    texts = [rows_of[group.name][row] for group, rows in plan(source.groups, seed, TaskName("train")) for row in rows]
+    texts = await training_texts(source, seed=seed)
     documents = await asyncio.to_thread(tokenizer.encode, texts, max_document_tokens)
     tokens, _ = stream(documents, tokenizer.eos)
     return tokens

@@ -7,24 +7,24 @@
          repos/<namespace>/<name>/           lower case; `name` has the spelling
              revisions/<40 hex>.json         what a revision holds; never rewritten
              latest, public                  the newest revision; there when readable by all
+         unfinished/                         writes in progress
 
 A revision is the hash of what it holds and of the one before it, so the same content published again after an
-interruption is the same revision. Every file appears whole by a rename; what a killed process leaves is never referred to.
+interruption is the same revision. Every file appears whole by a rename, after all that it refers to.
 
 Who may read is enforced here, not by the file system: processes of one user can always look into the folder.
 """
 
 import asyncio
-import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pretrain.errors import HubUnavailable, ModelRejected, Reason, Refused
 from pretrain.hub import RemoteFile, names, objects
+from pretrain.hub.unfinished import alone
 from pretrain.types import Revision
 
 __all__ = ["FolderHub", "create"]
@@ -65,8 +65,8 @@ class FolderHub:
     async def publish(self, folder: Path, repo: str) -> Revision:
         """Store a folder's files as the next revision of a private repository and return it.
 
-        The first to publish into a namespace owns it. A repository that is open takes nothing new, for its content would be
-        readable before it is committed; publishing what it holds already returns that revision.
+        The first to publish into a namespace owns it. A repository that is open takes nothing new, for its content
+        would be readable before it is committed; publishing what it holds already returns that revision.
         """
         return await self._in_thread(lambda: self._publish(folder, repo))
 
@@ -100,8 +100,9 @@ class FolderHub:
     def _publish(self, folder: Path, repo: str) -> Revision:
         listed = names.list_folder(folder)
         place = self._own(repo, claim=True)
+        objects.clean(self._root)
         files = tuple(objects.put(self._root, name, path) for name, path in listed)
-        with _locked(place):
+        with alone(place):
             latest = _latest(place)
             if latest and _load(place / "revisions" / f"{latest}.json") == files:
                 return latest
@@ -112,17 +113,17 @@ class FolderHub:
                     code="AlreadyPublic",
                 )
             revision = names.as_revision(hashlib.sha256(_dump(files) + (latest or "").encode()).hexdigest())
-            objects.write_whole(place / "revisions" / f"{revision}.json", _dump(files))
-            objects.write_whole(place / "latest", revision.encode())
+            objects.write_whole(self._root, place / "revisions" / f"{revision}.json", _dump(files))
+            objects.write_whole(self._root, place / "latest", revision.encode())
         return revision
 
     def _open(self, repo: str) -> None:
         place = self._own(repo, claim=False)
-        with _locked(place):
+        with alone(place):
             if _latest(place) is None:
                 raise Refused(f"{repo} holds no revision yet: publish first", code="NothingPublished")
             if not (place / "public").exists():
-                objects.write_whole(place / "public", b"")
+                objects.write_whole(self._root, place / "public", b"")
 
     def _check_listed(self, repo: str, revision: Revision, files: Sequence[RemoteFile]) -> None:
         listed = set(self._describe(repo, revision))
@@ -144,20 +145,27 @@ class FolderHub:
         return self._root / "repos" / namespace.lower() / name.lower()
 
     def _own(self, repo: str, *, claim: bool) -> Path:
-        """Return the place of a repository that this token's owner may write; a first publication claims its namespace."""
+        """Return the place of a repository that this token may write; a first publication claims its namespace."""
         place = self._place(repo)
         if place is None:
-            raise Refused(f"repository {repo!r}: expected namespace/name as a commitment may hold it", code="InvalidName")
+            raise Refused(f"repository {repo!r}: expected namespace/name of a commitment's form", code="InvalidName")
         if self._owner is None:
             raise Refused(f"writing to {repo} needs a token", code="Unauthorized")
         namespace = repo.partition("/")[0]
-        known = _first if claim else _present
         mine = f"{namespace} {self._owner}"
-        if known(self._root / "names" / namespace.lower(), mine) != mine:
-            raise Refused(f"namespace {namespace!r} belongs to another token, or is spelt otherwise", code="Unauthorized")
-        if known(place / "name", repo) != repo:
-            raise Refused(f"there is no repository {repo!r} of this token, at least not so spelt", code="Unauthorized")
+        for path, text in ((self._root / "names" / namespace.lower(), mine), (place / "name", repo)):
+            if claim:
+                self._write_first(path, text)
+            if _present(path) != text:
+                raise Refused(f"no repository {repo!r} of this token, at least not so spelt", code="Unauthorized")
         return place
+
+    def _write_first(self, path: Path, text: str) -> None:
+        """Write a text unless somebody has before: of many at once, one is first."""
+        if not path.exists():
+            with alone(path.parent):
+                if not path.exists():
+                    objects.write_whole(self._root, path, text.encode())
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def guarded() -> T:
@@ -175,16 +183,7 @@ class FolderHub:
             raise HubUnavailable(f"the hub did not answer within {_DEADLINE:.0f} s") from error
 
 
-def _first(path: Path, text: str) -> str:
-    """Write a text unless somebody has before, and return what is there: of many at once, one is first."""
-    if not path.exists():
-        with _locked(path.parent):
-            if not path.exists():
-                objects.write_whole(path, text.encode())
-    return path.read_text()
-
-
-def _present(path: Path, _text: str = "") -> str | None:
+def _present(path: Path) -> str | None:
     return path.read_text() if path.exists() else None
 
 
@@ -203,12 +202,3 @@ def _load(path: Path) -> tuple[RemoteFile, ...]:
         return tuple(RemoteFile(*row) for row in json.loads(path.read_bytes()))
     except (ValueError, TypeError) as error:
         raise HubUnavailable(f"the hub's listing {path} cannot be read: {error}") from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Be alone with a folder among all processes; a killed one's lock is gone with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

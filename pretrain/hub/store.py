@@ -8,35 +8,36 @@ other takes what is there. What a killed process left unfinished is swept at the
 import asyncio
 import base64
 import binascii
-import fcntl
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
 
 from pretrain.commitment import content_digest
 from pretrain.errors import EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
 from pretrain.hub import Hub, RemoteFile
-from pretrain.hub.objects import sync_folder
+from pretrain.hub.names import is_file_name
+from pretrain.hub.unfinished import held, sweep, sync_folder
 from pretrain.types import Digest, Revision
 
 _UNFINISHED = ".tmp-"
 _LOCK = ".lock"
 _SHA256_BYTES = 32
 
-T = TypeVar("T")
-
 
 class ModelStore:
-    """A folder of models. Opening sweeps what dead processes left; raises EvaluatorUnavailable when the disk refuses."""
+    """A folder of models; opening it sweeps what dead processes left.
+
+    Raises EvaluatorUnavailable when this machine's disk refuses.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        _translated(root, self._prepare)
+        with _disk(root):
+            self._prepare()
 
     def path(self, digest: Digest) -> Path | None:
         """Return the folder of a model that is here, complete and checked; None when it is not."""
@@ -46,22 +47,29 @@ class ModelStore:
     async def fetch(self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], digest: Digest) -> Path:
         """Return the folder of a model, downloaded unless it is here.
 
-        Raises ModelRejected(DIGEST) when the files are not those of the digest, HubUnavailable when the bytes that came
-        are not those of the files, and what the hub raises. A cancelled download leaves nothing.
+        Raises ModelRejected (FILES: a name that could leave the folder; DIGEST: the files are not those of the digest),
+        HubUnavailable when the bytes that came are not those of the files, and what the hub raises. A download that
+        fails or is cancelled leaves nothing.
         """
+        wrong = [file.name for file in files if not is_file_name(file.name)]
+        if wrong:
+            raise ModelRejected(Reason.FILES, f"{repo} at {revision} names a file {wrong[0]!r}")
         if content_digest(files) != digest:
             raise ModelRejected(Reason.DIGEST, f"the files of {repo} at {revision} are not those of {digest}")
         present = self.path(digest)
         if present is not None:
             return present
-        with self._unfinished() as folder:
+        with _disk(self._root), self._unfinished() as folder:
             await hub.fetch(repo, revision, files, folder)
-            return await asyncio.to_thread(_translated, self._root, lambda: self._keep(folder, files, digest))
+            return await asyncio.to_thread(self._keep, folder, files, digest)
 
     def _prepare(self) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         for lock in sorted(self._root.glob(f"{_UNFINISHED}*{_LOCK}")):
-            _sweep(lock)
+            sweep(lock)
+        for folder in sorted(self._root.glob(f"{_UNFINISHED}*")):  # a lock is made before its folder and outlives it
+            if folder.is_dir() and not folder.with_name(folder.name + _LOCK).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _place(self, digest: Digest) -> Path:
         """Return where a model lies; a digest that is none is our mistake, and raises ValueError."""
@@ -77,14 +85,12 @@ class ModelStore:
     def _unfinished(self) -> Iterator[Path]:
         """Give a new folder that nobody sweeps while this process lives, and take it away at the end."""
         folder = self._root / f"{_UNFINISHED}{secrets.token_hex(8)}"
-        lock = _translated(self._root, lambda: _take(folder.with_name(folder.name + _LOCK)))
-        try:
-            _translated(self._root, folder.mkdir)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(lock.name).unlink(missing_ok=True)
-            lock.close()
+        with held(folder.with_name(folder.name + _LOCK)):
+            try:
+                folder.mkdir()
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _keep(self, folder: Path, files: Sequence[RemoteFile], digest: Digest) -> Path:
         """Check every byte and make the folder a model."""
@@ -117,34 +123,10 @@ def _seal(path: Path, file: RemoteFile) -> None:
     path.chmod(0o444)
 
 
-def _take(path: Path) -> IO[bytes]:
-    """Make and hold a lock file; again if a sweeper took it away between the two."""
-    while True:
-        lock = path.open("ab")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
-            return lock
-        lock.close()
-
-
-def _sweep(path: Path) -> None:
-    """Remove an unfinished download whose process is dead: its lock can be had."""
+@contextmanager
+def _disk(root: Path) -> Iterator[None]:
+    """Say of a failing disk of ours that it is neither the hub's nor the miner's fault."""
     try:
-        lock = path.open("rb")
-    except FileNotFoundError:
-        return
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        shutil.rmtree(path.with_name(path.name.removesuffix(_LOCK)), ignore_errors=True)
-        path.unlink(missing_ok=True)
-
-
-def _translated(root: Path, work: Callable[[], T]) -> T:
-    """Do something with this machine's disk: that it fails is neither the hub's nor the miner's fault."""
-    try:
-        return work()
+        yield
     except OSError as error:
         raise EvaluatorUnavailable(f"the model store in {root} cannot be used: {error}") from error

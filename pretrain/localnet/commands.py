@@ -26,7 +26,8 @@ def miner(run: Run, part: Miner, start: str | None = None) -> Daemon:
         flags += ["--train.mix", ",".join(f"{source}={share:g}" for source, share in part.mix)]
     if start:
         flags += ["--train.from", start]
-    return Daemon(part.name, [str(NEURONS / "miner.py"), "run", *_shared(run, part.name, folder), *flags], folder)
+    command = [str(NEURONS / "miner.py"), "run", *_shared(run, part.name, folder), *flags]
+    return Daemon(part.name, command, folder, {"HF_TOKEN": run.token(part.name)})
 
 
 def _shared(run: Run, name: str, folder: Path) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""Making everything a localnet needs before its first process starts: text, tokenizer, wallets, chain, competition file."""
+"""Making everything a localnet needs before its first process starts: texts, tokenizer, wallets, chain."""
 
 import asyncio
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from pretrain.schedule import Schedule, SourceRules
 from pretrain.types import Hotkey
 from pretrain.wallet import create_wallet
 
+BLOCK_TIME = 1.0  # seconds
 TEMPO = 20  # blocks between two epochs, less one
 VALIDATOR_STAKE = 1_000 * RAO
 NEW_TASK_SHARE = 0.15
@@ -35,7 +37,6 @@ class Options:
     """What a user may say of a run."""
 
     out: Path
-    minutes: float
     miners: int
     validators: int
     seed: int
@@ -75,6 +76,15 @@ class Run:
     def competitions(self) -> Path:
         """The run's own competition file, with everything pinned."""
         return self.out / "competition.yaml"
+
+    @property
+    def block_time(self) -> float:
+        """Seconds between two blocks."""
+        return BLOCK_TIME
+
+    def token(self, name: str) -> str:
+        """Return the hub token with which a miner owns its namespace."""
+        return (self.wallets / name / "hub-token").read_text()
 
     @property
     def schedule(self) -> Schedule:
@@ -136,7 +146,7 @@ def _schedule(options: Options) -> Schedule:
         texts = asyncio.run(_training_texts(draft.sources, options.out))
         trained = train(texts, tokenizer.vocabulary, options.out / f"{name}.json", tokenizer.eos)
         fields["tokenizers"][name] |= {"path": f"{name}.json", "digest": trained.digest}
-    header = "# Written by `pretrain localnet`: competitions/localnet.yaml with this machine's texts and tokenizer pinned.\n"
+    header = "# competitions/localnet.yaml, with this machine's texts and tokenizer pinned by `pretrain localnet`\n"
     path = options.out / "competition.yaml"
     path.write_text(header + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
     return competition_file.load(path)
@@ -161,16 +171,21 @@ async def _training_texts(sources: Mapping[str, SourceRules], root: Path) -> lis
 
 
 def _wallets(folder: Path, names: list[str]) -> dict[str, Hotkey]:
-    """Make a wallet for each process, its coldkey its own."""
+    """Make a wallet and a hub token for each process, its coldkey its own."""
     shutil.rmtree(folder, ignore_errors=True)  # of a run whose preparation was cut short
-    return {name: Hotkey(create_wallet(name, "default", folder).hotkey.ss58_address) for name in names}
+    hotkeys = {name: Hotkey(create_wallet(name, "default", folder).hotkey.ss58_address) for name in names}
+    for name in names:
+        token = folder / name / "hub-token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(16))
+    return hotkeys
 
 
 def _genesis(run: Run, schedule: Schedule) -> Genesis:
     """Register everybody in block 0, the validators with stake, so that the first epoch gives them permits."""
     parameters = Parameters(
         hyperparameters=replace(Hyperparameters(), tempo=TEMPO),
-        block_time=1.0,
+        block_time=BLOCK_TIME,
         weights_rate_limit=TEMPO // 2,
         weights_version_key=schedule.version_key,
     )

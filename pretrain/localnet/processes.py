@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,8 @@ class Daemon:
     command: Sequence[str]
     folder: Path
     """Everything it keeps."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Environment variables of its own."""
     deaths: int = 0
     """How often it died and was started again."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -54,7 +56,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | threads,
+                env={**os.environ, **threads, **self.secrets},
                 start_new_session=True,
             )
         (self.folder / "pid").write_text(f"{self.process.pid}\n")
@@ -66,7 +68,7 @@ class Daemon:
         status = self.process.returncode
         if self.deaths >= RESTARTS or status == 2:  # noqa: PLR2004 - exit 2: asked wrongly, and so for ever
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
-            raise PretrainError(f"{self.name} ended with status {status}, {self.deaths} restarts; {self.log} ends:\n{tail}")
+            raise PretrainError(f"{self.name} ended with status {status} after {self.deaths} restarts:\n{tail}")
         self.deaths += 1
         self.start()
 

@@ -78,7 +78,10 @@ def _watch(run: Run, daemons: dict[str, Daemon], deadline: float, stop: Stop, co
 
 def complete(run: Run, view: View, daemons: dict[str, Daemon]) -> bool:
     """Whether every miner has published, every validator has decided on everything, and an epoch has paid for it."""
-    miners_done = all(part.name in daemons and daemons[part.name].done for part in run.miners)
+    committed = {entry.hotkey for entry in view.entries}
+    miners_done = all(
+        run.hotkeys[part.name] in committed and part.name in daemons and daemons[part.name].done for part in run.miners
+    )
     decided = all(view.decided(validator) for validator in run.validators)
     return miners_done and decided and view.paid and all(_rounds(run, view, c.id) for c in run.schedule.at(view.block))
 

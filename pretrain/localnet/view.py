@@ -69,6 +69,11 @@ def look(run: Run, block: Block) -> View:
     )
 
 
+def final(run: Run) -> View:
+    """Read a run that has ended, without moving its chain."""
+    return look(run, history.newest(run.chain))
+
+
 def labels(run: Run) -> dict[Hotkey, str]:
     """Return the name of each hotkey."""
     return {hotkey: name for name, hotkey in run.hotkeys.items()}

@@ -55,9 +55,9 @@ def rope_theta(config: Mapping[str, object]) -> float:
             continue
         if not isinstance(rope, dict) or rope.keys() - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}:
             raise rejected(f"{place} {rope!a:.60} is not supported; use rope_type 'default' with a rope_theta")
-        neutral(rope, "rope_type", ("default", None))
-        neutral(rope, "type", ("default", None))
-        neutral(rope, "partial_rotary_factor", (1, None))
+        neutral(rope, "rope_type", ("default", None), place)
+        neutral(rope, "type", ("default", None), place)
+        neutral(rope, "partial_rotary_factor", (1, None), place)
         if rope.get("rope_theta") is not None:
             found.add(real(rope, "rope_theta", _ROPE_BOUNDS, DEFAULT_ROPE_THETA))
     if len(found) > 1:
@@ -65,11 +65,11 @@ def rope_theta(config: Mapping[str, object]) -> float:
     return found.pop() if found else DEFAULT_ROPE_THETA
 
 
-def neutral(config: Mapping[str, object], field: str, values: tuple[object, ...]) -> None:
+def neutral(config: Mapping[str, object], field: str, values: tuple[object, ...], place: str = "the config") -> None:
     """Refuse a field whose value would change the computation: it must be absent or one of the values."""
     value = config.get(field, values[0])
     if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in values):
-        raise rejected(f"{field} {value!a:.60} is not supported; use {values[0]!r} or leave it out")
+        raise rejected(f"{field} {value!a:.60} in {place} is not supported; use {values[0]!r} or leave it out")
 
 
 def rejected(detail: str) -> ModelRejected:

@@ -19,8 +19,8 @@ FILE = "checkpoint.safetensors"
 _WEIGHT, _MEAN, _SQUARE = "weight/", "mean/", "square/"
 _METADATA = "run"
 
-Settings = Mapping[str, str | int | float]
-"""Everything that the bits of a run depend on, flat; a checkpoint of other settings is another run."""
+Settings = Mapping[str, str | int | float | None]
+"""What is trained on what, flat; a checkpoint of other settings is another run."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""What the miner's commands do: settings -> collaborators -> train, score, publish."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import collaborators
+from rich.console import Console
+
+from pretrain import competition_file
+from pretrain.chain.local import LocalChain
+from pretrain.data.draw import build_sampler
+from pretrain.errors import ConfigError
+from pretrain.hub.store import ModelStore
+from pretrain.publish import JOURNAL, Publication, held_entry, publish
+from pretrain.self_score import Bench, Verdict, would_beat
+from pretrain.settings import PublishSettings, RunSettings, ScoreSettings, Settings, TrainSettings, shares
+from pretrain.status import write_status
+from pretrain.train.job import MODEL, Job, run
+from pretrain.train.start import fetch_start
+from pretrain.train.text import competition_to_train, judged_mix, read_text
+from pretrain.train.watch import watching
+from pretrain.types import CompetitionId
+
+log = logging.getLogger("pretrain.miner")
+
+def act(settings: Settings) -> int:
+    """Do the command that these settings belong to and return its exit code; 0 when SIGTERM or Ctrl-C ends it."""
+    console = collaborators.start_logging()
+    stop = threading.Event()
+    try:
+        return asyncio.run(_stoppable(_act(settings, console, stop), stop))
+    except asyncio.CancelledError:
+        log.info("stopped; the same command goes on")
+        return 0
+
+
+async def _stoppable(work: Coroutine[Any, Any, int], stop: threading.Event) -> int:
+    """Let a signal cancel what is awaited, and tell a training thread, which finishes its step and saves."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+    def ask() -> None:
+        stop.set()
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    return await work
+
+
+async def _act(settings: Settings, console: Console, stop: threading.Event) -> int:
+    match settings:
+        case RunSettings():
+            return await _run(settings, console, stop)
+        case PublishSettings():
+            await _publish(settings)
+            return 0
+        case ScoreSettings():
+            return 0 if (await _score(settings)).beats else 1
+        case TrainSettings():
+            await _train(settings, console, stop)
+            return 0
+        case _:
+            raise TypeError(f"no command has {type(settings).__name__}")
+
+
+async def _run(settings: RunSettings, console: Console, stop: threading.Event) -> int:
+    """Train, score and publish; what is done already is not done again."""
+    collaborators.need_token()
+    publication, chain = _publication(settings)
+    hub = collaborators.open_hub(settings.hub_folder)
+    await _train(settings, console, stop)
+    held = await held_entry(publication, chain)
+    if held is not None and await hub.is_public(held.commitment.repo):
+        log.info("%s is published already, committed at block %d", held.commitment.repo, held.block)
+        write_status(settings.dir, doing="published", block=held.block)
+        return 0
+    if held is None and not (await _score(settings)).beats and not settings.publish.anyway:
+        log.info("not published; --publish.anyway publishes it all the same")
+        return 1
+    await _publish(settings)
+    return 0
+
+
+async def _train(settings: TrainSettings, console: Console, stop: threading.Event) -> None:
+    """Train until all tokens are done, or until stopped."""
+    schedule = competition_file.load(settings.competitions)
+    competition = competition_to_train(schedule, CompetitionId(settings.competition))
+    mix = shares(settings.train.mix) if settings.train.mix else judged_mix(competition)
+    write_status(settings.dir, doing="reading text")
+    text = await read_text(schedule, competition, mix, settings.train.seed, settings.competitions.parent)
+    start = await _fetch(settings) if settings.train.start else None
+    job = Job(settings.dir, competition, settings.model, settings.train, text, start, settings.device)
+    told = ", ".join(f"{share:.0%} {source}" for source, share in mix.items())
+    log.info("competition %d (%s), training on %s", competition.id, competition.name, told)
+    with watching(settings.dir, console, stop.is_set) as watch:
+        await asyncio.to_thread(run, job, watch)
+    log.info("model in %s", settings.dir / MODEL)
+
+
+async def _fetch(settings: TrainSettings) -> Path:
+    hub, store = collaborators.open_hub(settings.hub_folder), ModelStore(settings.dir / "models")
+    return await fetch_start(settings.train.start or "", hub, store)
+
+
+async def _score(settings: ScoreSettings) -> Verdict:
+    """Measure the model and the champion, and say which is better."""
+    schedule = competition_file.load(settings.competitions)
+    sampler = build_sampler(schedule, settings.competitions.parent)
+    model = _model(settings)
+    with collaborators.build_evaluator(settings.judge, settings.device, sampler) as evaluator:
+        bench = Bench(
+            chain=collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None),
+            hub=collaborators.open_hub(settings.hub_folder),
+            store=ModelStore(settings.dir / "models"),
+            sampler=sampler,
+            evaluator=evaluator,
+            schedule=schedule,
+        )
+        write_status(settings.dir, doing="scoring")
+        verdict = await would_beat(model, CompetitionId(settings.competition), bench)
+    log.info("block %d: %s", verdict.block, verdict)
+    write_status(settings.dir, doing="scored", block=verdict.block, score=verdict.score, beats=verdict.beats)
+    return verdict
+
+
+async def _publish(settings: PublishSettings) -> None:
+    collaborators.need_token()
+    publication, chain = _publication(settings)
+    write_status(settings.dir, doing="publishing")
+    hub = collaborators.open_hub(settings.hub_folder)
+    _model(settings)
+    entry = await publish(publication, chain, hub, settings.dir / JOURNAL, log.info)
+    write_status(settings.dir, doing="published", block=entry.block)
+
+
+def _publication(settings: PublishSettings) -> tuple[Publication, LocalChain]:
+    schedule = competition_file.load(settings.competitions)
+    wallet = collaborators.unlock(settings.wallet)
+    chain = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet)
+    publication = Publication(
+        folder=settings.dir / MODEL,
+        repo=settings.repo,
+        competition=CompetitionId(settings.competition),
+        hotkey=collaborators.address(wallet),
+        network=settings.subtensor.network,
+        netuid=schedule.netuid if settings.netuid is None else settings.netuid,
+    )
+    return publication, chain
+
+
+def _model(settings: Settings) -> Path:
+    model = settings.dir / MODEL
+    if not (model / "config.json").is_file():
+        raise ConfigError(f"--dir {settings.dir}: no finished model in {model}; make one with neurons/miner.py train")
+    return model

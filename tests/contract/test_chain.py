@@ -1,0 +1,212 @@
+"""What every ``Chain`` does, whatever stands behind it: the same cases over each implementation.
+
+A subnet here has two validators with permits, three registered miners, and a rate limit of five blocks on weights.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import subnet as embedded
+
+from pretrain.chain import Chain
+from pretrain.commitment import Entry, decode
+from pretrain.errors import Refused
+from pretrain.types import Block, Hotkey
+
+CADENCE = 25
+
+
+@dataclass(frozen=True)
+class Network:
+    validators: Sequence[Chain]
+    miners: Sequence[Chain]
+    stranger: Chain
+    hotkeys: dict[int, Hotkey]
+    """By id() of a chain, whose it is."""
+    pass_blocks: Callable[[int], None]
+
+    def hotkey(self, chain: Chain) -> Hotkey:
+        return self.hotkeys[id(chain)]
+
+    async def later(self, blocks: int) -> None:
+        """Let blocks pass and be noticed."""
+        self.pass_blocks(blocks)
+        await self.stranger.head()
+
+    async def to_fresh_window(self) -> None:
+        """Go to just after a sync block, so that the next blocks belong to one window."""
+        head = await self.stranger.head()
+        await self.later(CADENCE - head.finalized % CADENCE)
+
+
+def _embedded(folder: Path) -> Network:
+    made = embedded.subnet(folder)
+    made.clock.tick = 0.0015  # a tenth of a block at each look
+    outsider = embedded.pair("Stranger")
+    stranger = embedded.LocalChain(made.path, embedded.NETUID, outsider, clock=made.clock)
+    made.at(2 * CADENCE)
+    chains = [*made.chains, stranger]
+    hotkeys = {id(chain): keys.address for chain, keys in zip(chains, [*made.pairs, outsider], strict=True)}
+
+    def pass_blocks(count: int) -> None:
+        made.clock.now += count * made.chains[0].genesis.parameters.block_time
+
+    return Network(made.chains[:2], made.chains[2:], stranger, hotkeys, pass_blocks)
+
+
+@pytest.fixture(params=[_embedded], ids=["embedded"])
+def network(request: pytest.FixtureRequest, tmp_path: Path) -> Network:
+    made: Network = request.param(tmp_path)
+    return made
+
+
+def test_the_finalised_head_is_never_above_the_newest(network: Network) -> None:
+    async def scenario() -> None:
+        first = await network.stranger.head()
+        await network.later(3)
+        second = await network.stranger.head()
+        assert first.finalized <= first.block
+        assert second.finalized <= second.block
+        assert (second.block, second.finalized) >= (first.block + 3, first.finalized + 3)
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_is_at_the_last_multiple_of_the_cadence_not_above_the_finalised_head(network: Network) -> None:
+    async def scenario() -> None:
+        before = (await network.stranger.head()).finalized
+        snapshot = await network.stranger.snapshot(CADENCE)
+        after = (await network.stranger.head()).finalized
+        assert snapshot.block in {before - before % CADENCE, after - after % CADENCE}
+        assert len(snapshot.block_hash) == 32
+        assert [neuron.uid for neuron in snapshot.neurons] == list(range(5))
+
+    asyncio.run(scenario())
+
+
+def test_validators_with_stake_have_permits_and_miners_have_none(network: Network) -> None:
+    snapshot = asyncio.run(network.stranger.snapshot(CADENCE))
+    permits = {neuron.hotkey: (neuron.permit, neuron.stake > 0) for neuron in snapshot.neurons}
+    assert permits == {
+        network.hotkey(chain): (chain in network.validators, chain in network.validators)
+        for chain in [*network.validators, *network.miners]
+    }
+
+
+def test_two_readers_see_the_same_snapshot_and_no_later_write_changes_it(network: Network) -> None:
+    async def scenario() -> None:
+        await network.to_fresh_window()
+        first, miner = network.validators[0], network.miners[0]
+        before = await first.snapshot(CADENCE)
+        await miner.commit(embedded.commitment(network.hotkey(miner)))
+        await first.set_weights({network.hotkey(miner): 1.0}, 0)
+        again = await network.validators[1].snapshot(CADENCE)
+        assert again.block == before.block
+        assert again == before
+        assert before.entries == ()
+
+    asyncio.run(scenario())
+
+
+def test_a_commitment_reads_back_with_its_block_and_stands_in_later_snapshots(network: Network) -> None:
+    async def scenario() -> None:
+        miner = network.miners[0]
+        text = embedded.commitment(network.hotkey(miner))
+        assert await miner.commitment() is None
+        block = await miner.commit(text)
+        entry = Entry(network.hotkey(miner), block, decode(text))
+        assert await miner.commitment() == entry
+        assert await network.miners[1].commitment() is None
+        assert (await miner.head()).block >= block
+        await network.later(2 * CADENCE)
+        assert (await network.stranger.snapshot(CADENCE)).entries == (entry,)
+
+    asyncio.run(scenario())
+
+
+def test_a_hotkeys_newest_commitment_is_its_only_one(network: Network) -> None:
+    async def scenario() -> None:
+        miner = network.miners[0]
+        await miner.commit(embedded.commitment(network.hotkey(miner), "first"))
+        text = embedded.commitment(network.hotkey(miner), "second")
+        block = await miner.commit(text)
+        await network.later(2 * CADENCE)
+        snapshot = await network.stranger.snapshot(CADENCE)
+        assert snapshot.entries == (Entry(network.hotkey(miner), block, decode(text)),)
+
+    asyncio.run(scenario())
+
+
+def test_a_commitment_that_is_not_well_formed_is_no_entry_and_takes_the_former_ones_place(network: Network) -> None:
+    async def scenario() -> None:
+        miner = network.miners[0]
+        await miner.commit(embedded.commitment(network.hotkey(miner)))
+        await miner.commit("sold out")
+        assert await miner.commitment() is None
+        await network.later(2 * CADENCE)
+        assert (await network.stranger.snapshot(CADENCE)).entries == ()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("text", ["x" * 129, "é" * 65], ids=["129 letters", "130 bytes"])
+def test_a_commitment_over_128_bytes_is_refused(network: Network, text: str) -> None:
+    with pytest.raises(Refused):
+        asyncio.run(network.miners[0].commit(text))
+
+
+def test_who_is_not_registered_can_neither_commit_nor_set_weights(network: Network) -> None:
+    async def scenario() -> None:
+        with pytest.raises(Refused):
+            await network.stranger.commit(embedded.commitment(network.hotkey(network.stranger)))
+        with pytest.raises(Refused):
+            await network.stranger.set_weights({network.hotkey(network.miners[0]): 1.0}, 0)
+
+    asyncio.run(scenario())
+
+
+def test_who_has_no_permit_cannot_weigh_others(network: Network) -> None:
+    with pytest.raises(Refused):
+        asyncio.run(network.miners[0].set_weights({network.hotkey(network.miners[1]): 1.0}, 0))
+
+
+def test_weights_are_shares_of_a_row_and_hotkeys_not_registered_are_dropped(network: Network) -> None:
+    async def scenario() -> None:
+        one, two = (network.hotkey(miner) for miner in network.miners[:2])
+        validator = network.validators[0]
+        block = await validator.set_weights({one: 3.0, two: 1.0, network.hotkey(network.stranger): 9.0}, 0)
+        await network.later(2 * CADENCE)
+        snapshot = await network.stranger.snapshot(CADENCE)
+        assert snapshot.weights == {network.hotkey(validator): pytest.approx({one: 0.75, two: 0.25}, abs=1e-4)}
+        assert sum(snapshot.weights[network.hotkey(validator)].values()) == pytest.approx(1.0, abs=1e-12)
+        assert {n.last_update for n in snapshot.neurons if n.hotkey == network.hotkey(validator)} == {block}
+
+    asyncio.run(scenario())
+
+
+def test_weights_too_soon_are_refused_with_the_blocks_to_wait_and_accepted_after_them(network: Network) -> None:
+    async def scenario() -> None:
+        validator, row = network.validators[0], {network.hotkey(network.miners[0]): 1.0}
+        block = await validator.set_weights(row, 0)
+        with pytest.raises(Refused) as refused:
+            await validator.set_weights(row, 0)
+        assert 1 <= refused.value.wait_blocks <= 5
+        await network.later(refused.value.wait_blocks)
+        assert await validator.set_weights(row, 0) >= Block(block + 5)
+
+    asyncio.run(scenario())
+
+
+def test_entries_are_ordered_by_block_and_then_hotkey(network: Network) -> None:
+    async def scenario() -> None:
+        for miner in network.miners:
+            await miner.commit(embedded.commitment(network.hotkey(miner)))
+        await network.later(2 * CADENCE)
+        entries = (await network.stranger.snapshot(CADENCE)).entries
+        assert len(entries) == 3
+        assert list(entries) == sorted(entries, key=lambda entry: (entry.block, entry.hotkey))
+
+    asyncio.run(scenario())
