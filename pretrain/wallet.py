@@ -4,6 +4,7 @@ Besides the client of the real chain this is the only file that imports bittenso
 made here open in the ecosystem's other tools, and theirs open here. Nothing here logs or returns a secret.
 """
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -47,8 +48,11 @@ def open_wallet(name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, 
     is taken, as the ecosystem's tools leave it there.
     """
     wallet = _locate(name, hotkey, path)
-    _check(wallet.hotkey_file, password, "hotkey", f"btcli wallet new-hotkey -w {name} -H {hotkey}")
-    wallet.get_hotkey(password)
+    _check(wallet.hotkey_file, password, f"btcli wallet new-hotkey -w {name} -H {hotkey}")
+    try:
+        wallet.get_hotkey(password)
+    except (sp_core.KeyfileError, sp_core.WrongPasswordError, ValueError, OSError) as error:
+        raise ConfigError(f"hotkey {wallet.hotkey_file.path} cannot be read: {_first_line(error)}") from None
     return wallet
 
 
@@ -88,19 +92,15 @@ def _locate(name: str, hotkey: str, path: str | Path) -> Wallet:
     return Wallet(name, hotkey, str(path))
 
 
-def _check(file: Keyfile, password: str | None, kind: str, command: str) -> None:
-    """Read a key once, so that a daemon fails at its start and never waits at a password prompt."""
+def _check(file: Keyfile, password: str | None, command: str) -> None:
+    """Refuse a key that is not there or would ask for its password: a daemon fails early and waits for nobody."""
     if not file.exists_on_device():
-        raise ConfigError(f"{kind} {file.path} does not exist: make it with `{command}`, or name another wallet")
+        raise ConfigError(f"hotkey {file.path} does not exist: make it with `{command}`, or name another wallet")
     if not file.is_readable():
-        raise ConfigError(f"{kind} {file.path} is not readable by this user: check its owner and mode")
+        raise ConfigError(f"hotkey {file.path} is not readable by this user: check its owner and mode")
     variable = file.env_var_name()
-    try:
-        if file.is_encrypted() and not (password or sp_core.get_password_from_environment(variable)):
-            raise ConfigError(f"{kind} {file.path} is encrypted: give its password, as btcli stores it, in {variable}")
-        file.get_keypair(password)
-    except (sp_core.KeyfileError, sp_core.WrongPasswordError, ValueError, OSError) as error:
-        raise ConfigError(f"{kind} {file.path} cannot be read: {_first_line(error)}") from None
+    if file.is_encrypted() and not (password or os.environ.get(variable)):
+        raise ConfigError(f"hotkey {file.path} is encrypted: give its password, as btcli stores it, in {variable}")
 
 
 def _first_line(error: Exception) -> str:

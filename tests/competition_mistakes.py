@@ -109,10 +109,17 @@ MISTAKES = (
         " (expected standard deviation of two models' difference on a batch, as a share of the loss)",
     ),
     Mistake(
-        old="blocks: 600",
-        new="blocks: 600, bloks: 7",
+        old="0.003, blocks: 600",
+        new="0.003, blocks: 600, bloks: 7",
         at="bloks",
         told="competitions.prose.epsilon.bloks: no such field; did you mean blocks?"
         " known here: start, end, blocks, kind",
+    ),
+    Mistake(
+        old="  code: {kind: stdlib-code}",
+        new="  code: {kind: stdlib-code}\n  More: {kind: stdlib-code}",
+        at="More",
+        told="sources.More: value \"More\": expected a name: lower-case letters, digits, '.', '_' and '-',"
+        " a letter or digit first",
     ),
 )

@@ -50,7 +50,7 @@ def _measured_subnet(folder: Path, sudo: dict[str, int]) -> Subnet:
     changed = {HYPERPARAMETERS[name]: value for name, value in sudo.items() if name in HYPERPARAMETERS}
     rules = {PARAMETERS[name]: value for name, value in sudo.items() if name in PARAMETERS}
     parameters = replace(
-        Parameters(Hyperparameters(**changed), block_time=1.0, weights_rate_limit=5, emission=0),
+        Parameters(replace(Hyperparameters(), **changed), block_time=1.0, weights_rate_limit=5, emission=0),
         **rules,  # type: ignore[arg-type]
     )
     pairs = [pair(name.removeprefix("//"), "Alice") for name in HOTKEYS]

@@ -237,7 +237,7 @@ def test_more_text_than_memory_should_hold_is_refused(tmp_path: Path, monkeypatc
 
 
 def test_a_file_that_cannot_be_opened_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, *_: object) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     paths = [texts_jsonl(tmp_path / "a.jsonl"), tmp_path / "b.txt"]

@@ -347,7 +347,8 @@ def test_of_a_circle_of_equals_the_earlier_block_then_the_smaller_sha256_of_the_
     assert rates(decide(same_block, majority)) == {"A": 0.5, "B": 0.5, "C": 0.5}
     assert decide(same_block, majority).champion == min("ABC", key=order)
     first, *others = sorted("ABC", key=order, reverse=True)
-    one_earlier = [judged(first, 9, 3.5, 1.0, 2.0), judged(others[0], 10, *circle[0]), judged(others[1], 10, *circle[1])]
+    later = [judged(name, 10, *losses) for name, losses in zip(others, circle[:2], strict=True)]
+    one_earlier = [judged(first, 9, 3.5, 1.0, 2.0), *later]
     assert set(rates(decide(one_earlier, majority)).values()) == {0.5}
     assert decide(one_earlier, majority).champion == first
 

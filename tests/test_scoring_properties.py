@@ -115,7 +115,7 @@ def test_a_model_without_finite_losses_never_wins_and_changes_nothing_for_others
 
     standing = found.standing(Hotkey("bad"))
     assert (standing.competitive, standing.win_rate) == (False, 0.0)
-    assert {j.hotkey: found.standing(j.hotkey) for j in judged} == {j.hotkey: without.standing(j.hotkey) for j in judged}
+    assert [found.standing(j.hotkey) for j in judged] == [without.standing(j.hotkey) for j in judged]
     assert (found.champion, paid(found, competition)) == (without.champion, paid(without, competition))
 
 

@@ -112,6 +112,16 @@ def test_nothing_is_added_to_a_text(tmp_path: Path) -> None:
     assert load(path, spec()).eos not in load(path, spec()).encode(["a text"])[0].tokens
 
 
+def test_added_text_counts_its_bytes_and_special_tokens_none(tmp_path: Path) -> None:
+    path = changed(tmp_path)
+    content = json.loads(path.read_text())
+    content["added_tokens"].append(content["added_tokens"][0] | {"id": 300, "content": "größer", "special": False})
+    path.write_text(json.dumps(content))
+    tokenizer = load(path, spec(vocabulary=301))
+    (document,) = tokenizer.encode(["größer"])
+    assert (document.tokens.tolist(), document.bytes.tolist(), tokenizer.byte_lengths[tokenizer.eos]) == ([300], [8], 0)
+
+
 def test_a_length_limit_in_the_file_is_not_taken_over(tmp_path: Path) -> None:
     limit = {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
     (document,) = load(changed(tmp_path, truncation=limit), spec()).encode(["a text of more than two tokens"])
@@ -150,7 +160,7 @@ def test_an_eos_that_text_could_spell_is_refused(tmp_path: Path) -> None:
 
 def test_a_tokenizer_that_encodes_by_chance_is_refused(tmp_path: Path) -> None:
     model = json.loads(changed(tmp_path).read_text())["model"]
-    with pytest.raises(ConfigError, match=r"has dropout 0\.5 and encodes by chance"):
+    with pytest.raises(ConfigError, match=r"encodes by chance, with dropout 0\.5"):
         load(changed(tmp_path, model=model | {"dropout": 0.5}), spec())
 
 

@@ -67,8 +67,10 @@ def decode_text(
         emit(facts)
     else:
         for field, value in facts.items():
-            if value is not None:
+            if field != "verifies":
                 say(f"{field}: {value}")
+        if verifies is not None:
+            say(f"verifies: {'yes' if verifies else 'no'}")
     verdict(so=verifies is not False)
 
 

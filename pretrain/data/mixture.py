@@ -82,7 +82,7 @@ def _shares(weights: Mapping[str, float]) -> dict[str, int]:
 def _turns(parts: tuple[int, ...]) -> npt.NDArray[np.intp]:
     """Return whose turn it is at each place of a period, so that at no place a source is a whole window off its share.
 
-    The greatest remainder alone does not keep to this with three sources or more. This is the rule of Tijdeman, "The
+    The greatest remainder alone does not keep to this with many sources. This is the rule of Tijdeman, "The
     chairman assignment problem" (1980), in whole numbers: of the sources that are owed at least 1/(2k - 2) of a window,
     the one that would first be owed 1 - 1/(2k - 2). After ``sum(parts)`` windows, less what the parts have in common,
     all are even and it begins again.

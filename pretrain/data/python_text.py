@@ -33,7 +33,7 @@ def code_documents(source: str, tree: ast.Module, characters: int) -> Iterator[s
     parses.
     """
     lines = _edited_lines(source, tree)
-    cuts = [_end(before) for before, after in itertools.pairwise(tree.body) if _start(after) > _end(before)]
+    cuts = [_end(before) for before, after in itertools.pairwise(tree.body) if after.lineno > _end(before)]
     held: list[str] = []
     size = 0
     for first, last in itertools.pairwise([0, *cuts, len(lines)]):
@@ -90,11 +90,6 @@ def _remainder(before: str, after: str, *, alone: bool) -> str | None:
         if after.lstrip().startswith("#"):
             return before + after.lstrip()
     return f"{before}pass{after}"
-
-
-def _start(statement: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
-    return min(line for line in (statement.lineno, *(decorator.lineno for decorator in decorators)))
 
 
 def _end(statement: ast.stmt) -> int:

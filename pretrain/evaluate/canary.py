@@ -73,7 +73,8 @@ class Canary:
     async def check(self) -> float:
         """Score the canary and return the largest difference of its losses from the known ones, in nats.
 
-        Raises EvaluatorUnavailable without a cause otherwise: nobody but this validator can be at fault for its canary.
+        Raises EvaluatorUnavailable, always without a cause, when it cannot be scored, when other weights or samples were,
+        or when the difference is above ``TOLERANCE``: nobody but this validator can be at fault for its canary.
         """
         try:
             write_canary(self._folder)
@@ -130,7 +131,7 @@ def expected() -> tuple[str, dict[TaskName, npt.NDArray[np.float64]]]:
 
 
 def _compare(measured: Measurement) -> float:
-    """Return the largest difference in nats. Raise EvaluatorUnavailable, naming the largest difference, unless this is what a sound engine measures."""
+    """Return the largest difference in nats, if a sound engine can have it; raises EvaluatorUnavailable, naming it."""
     weights, losses = expected()
     if measured.weights != weights:
         raise EvaluatorUnavailable(f"the canary's weights digest is {measured.weights}; expected {weights}")

@@ -44,6 +44,11 @@ class ProcessEvaluator:
         """The engine version that every measurement will carry."""
         return engine_version(self._settings.device)
 
+    @property
+    def server_pid(self) -> int | None:
+        """The process number of the fork server, or None when none was started."""
+        return None if self._server is None else self._server.process.pid
+
     def start(self) -> None:
         """Start the fork server unless it runs, and return at once; its first child has to wait for its imports."""
         if self._server is not None and not self._server.alive:

@@ -12,6 +12,7 @@ import pytest
 import subnet as embedded
 
 from pretrain.chain import Chain
+from pretrain.chain.local import LocalChain
 from pretrain.commitment import Entry, decode
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
@@ -46,7 +47,7 @@ def _embedded(folder: Path) -> Network:
     made = embedded.subnet(folder)
     made.clock.tick = 0.0015  # a tenth of a block at each look
     outsider = embedded.pair("Stranger")
-    stranger = embedded.LocalChain(made.path, embedded.NETUID, outsider, clock=made.clock)
+    stranger = LocalChain(made.path, embedded.NETUID, outsider, clock=made.clock)
     made.at(2 * CADENCE)
     chains = [*made.chains, stranger]
     hotkeys = {id(chain): keys.address for chain, keys in zip(chains, [*made.pairs, outsider], strict=True)}

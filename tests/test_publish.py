@@ -1,0 +1,226 @@
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import tiny_llama
+
+from pretrain.chain import Chain
+from pretrain.chain.local import LocalChain
+from pretrain.commitment import Entry, content_digest, secure_hash
+from pretrain.errors import ConfigError, HubUnavailable, ModelRejected, Refused
+from pretrain.hub import Hub
+from pretrain.hub.folder import FolderHub, create
+from pretrain.models.files import local_files
+from pretrain.publish import Publication, publish
+from pretrain.types import CompetitionId
+from tests.subnet import NETUID, Subnet, parameters, subnet
+
+
+@dataclass(frozen=True)
+class Miner:
+    """A miner with a model, on an embedded chain and hub."""
+
+    world: Subnet
+    chain: LocalChain
+    hub: FolderHub
+    publication: Publication
+    journal: Path
+    lines: list[str] = field(default_factory=list)
+
+    def publish(self, *, chain: Chain | None = None, hub: Hub | None = None) -> Entry:
+        work = publish(
+            self.publication, chain or self.chain, hub or self.hub, self.journal, self.lines.append, poll=0.0
+        )
+        return asyncio.run(work)
+
+    def retrained(self, seed: int, repo: str) -> "Miner":
+        folder = tiny_llama(self.journal.parent / f"model-{seed}", seed=seed)
+        return replace(self, publication=replace(self.publication, folder=folder, repo=repo))
+
+    def committed(self) -> Entry | None:
+        return asyncio.run(self.chain.commitment())
+
+    def public(self, repo: str = "alice/model") -> bool:
+        return asyncio.run(self.hub.is_public(repo))
+
+
+@pytest.fixture
+def miner(tmp_path: Path) -> Miner:
+    world = subnet(tmp_path, parameters(block_time=1.0))
+    world.clock.tick = 0.5  # each look at the clock is half a block later
+    keys, chain = world.pairs[-1], world.chains[-1]
+    create(tmp_path / "hub")
+    publication = Publication(
+        folder=tiny_llama(tmp_path / "model"),
+        repo="alice/model",
+        competition=CompetitionId(1),
+        hotkey=keys.address,
+        network="file:chain.sqlite",
+        netuid=NETUID,
+    )
+    return Miner(world, chain, FolderHub(tmp_path / "hub", "token"), publication, tmp_path / "miner" / "publication.json")
+
+
+def test_a_model_is_uploaded_committed_and_only_then_opened(miner: Miner) -> None:
+    order: list[str] = []
+    entry = miner.publish(chain=Traced(miner.chain, order), hub=Traced(miner.hub, order))  # type: ignore[arg-type]
+    content = content_digest(local_files(miner.publication.folder))
+    assert [name for name in order if name in {"publish", "commit", "open"}] == ["publish", "commit", "open"]
+    assert entry == miner.committed()
+    assert (entry.competition, entry.commitment.repo) == (1, "alice/model")
+    assert entry.commitment.secure_hash == secure_hash(content, miner.publication.hotkey)
+    assert miner.public()
+
+
+def test_the_network_is_told_before_anything_is_done(miner: Miner) -> None:
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"{name} was called first")
+
+    with pytest.raises(AssertionError):
+        miner.publish(chain=Silent(), hub=Silent())  # type: ignore[arg-type]
+    hotkey = miner.publication.hotkey
+    assert miner.lines == [f"network file:chain.sqlite, netuid 9: {hotkey} enters competition 1 with alice/model"]
+
+
+def test_nothing_is_uploaded_or_committed_to_a_repository_that_strangers_can_read(miner: Miner) -> None:
+    first = miner.publish()
+    with pytest.raises(Refused, match="alice/model is readable without a token.*publish to a new repository"):
+        miner.retrained(1, "alice/model").publish()
+    assert miner.committed() == first
+
+
+def test_a_repository_opened_between_upload_and_commitment_is_refused(miner: Miner) -> None:
+    class OpensAtOnce(Traced):
+        async def publish(self, folder: Path, repo: str) -> str:
+            revision = await miner.hub.publish(folder, repo)
+            await miner.hub.open(repo)
+            return revision
+
+    with pytest.raises(Refused, match="readable without a token"):
+        miner.publish(hub=OpensAtOnce(miner.hub, []))  # type: ignore[arg-type]
+    assert miner.committed() is None
+
+
+def test_a_model_that_the_hotkey_holds_already_is_not_committed_again(miner: Miner) -> None:
+    first = miner.publish()
+    for repo in ("alice/model", "alice/other"):
+        again = replace(miner, publication=replace(miner.publication, repo=repo))
+        with pytest.raises(Refused, match=rf"holds this very model in competition 1 since block {first.block}"):
+            again.publish()
+    assert miner.committed() == first
+
+
+def test_a_model_moves_to_another_competition_by_a_new_repository(miner: Miner) -> None:
+    miner.publish()
+    moved = replace(miner.publication, competition=CompetitionId(0), repo="alice/moved")
+    entry = replace(miner, publication=moved).publish()
+    assert (entry.competition, entry.commitment.repo, miner.public("alice/moved")) == (0, "alice/moved", True)
+
+
+def test_a_commitment_made_too_early_waits_for_its_block(tmp_path: Path, miner: Miner) -> None:
+    del tmp_path
+    first = miner.publish()
+    second = miner.retrained(1, "alice/second").publish()
+    limit = miner.chain.genesis.parameters.commitment_rate_limit
+    assert second.block - first.block >= limit > 1
+    assert any("waiting" in line for line in miner.lines)
+
+
+@pytest.mark.parametrize("field", ["network", "netuid", "hotkey"])
+def test_a_folder_that_served_one_network_does_not_reach_another(miner: Miner, field: str) -> None:
+    miner.publish()
+    values = {"network": "finney", "netuid": 10, "hotkey": miner.world.pairs[0].address}
+    other = replace(miner.retrained(1, "alice/second").publication, **{field: values[field]})
+    with pytest.raises(ConfigError, match=rf"is of {field} .*, now {values[field]} is asked for; use another --dir"):
+        replace(miner, publication=other).publish()
+
+
+def test_a_name_too_long_for_a_commitment_is_told_before_the_upload(miner: Miner) -> None:
+    long = replace(miner, publication=replace(miner.publication, repo=f"alice/{'m' * 40}"))
+    with pytest.raises(ConfigError, match="--repo alice/m+: commitment of 1[0-9]+ characters; at most 128 fit"):
+        long.publish()
+    assert list((miner.journal.parent.parent / "hub" / "repos").iterdir()) == []
+
+
+def test_a_folder_without_a_model_is_refused(miner: Miner) -> None:
+    empty = miner.journal.parent / "empty"
+    empty.mkdir(parents=True)
+    with pytest.raises(ModelRejected, match=r"config\.json is missing"):
+        replace(miner, publication=replace(miner.publication, folder=empty)).publish()
+
+
+def test_a_journal_that_is_none_gets_one_clear_line(miner: Miner) -> None:
+    miner.journal.parent.mkdir()
+    miner.journal.write_text('{"network": 1')
+    with pytest.raises(ConfigError, match=r"publication\.json is not a publication's journal; remove it") as caught:
+        miner.publish()
+    assert "\n" not in str(caught.value)
+
+
+class Traced:
+    """Passes every call on to a real chain or hub, and notes its name."""
+
+    def __init__(self, real: object, names: list[str]) -> None:
+        self.real = real
+        self.names = names
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: object) -> object:
+            self.names.append(name)
+            return await getattr(self.real, name)(*arguments)
+
+        return call
+
+
+class Interrupted(Traced):
+    """Loses its connection at the n-th call of chain and hub together, before or after the call was carried out."""
+
+    def __init__(self, real: object, names: list[str], at: int, *, after: bool) -> None:
+        super().__init__(real, names)
+        self.at = at
+        self.after = after
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: object) -> object:
+            self.names.append(name)
+            lost = len(self.names) == self.at
+            if lost and not self.after:
+                raise HubUnavailable("lost")
+            result = await getattr(self.real, name)(*arguments)
+            if lost:
+                raise HubUnavailable("lost")
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_interrupted_anywhere_the_same_call_goes_on_and_commits_once(miner: Miner, *, after: bool) -> None:
+    for at in itertools.count(1):
+        model = miner.retrained(at, f"alice/model-{at}")
+        calls: list[str] = []
+        before = miner.committed()
+        try:
+            model.publish(
+                chain=Interrupted(miner.chain, calls, at, after=after),  # type: ignore[arg-type]
+                hub=Interrupted(miner.hub, calls, at, after=after),  # type: ignore[arg-type]
+            )
+        except HubUnavailable:
+            held = miner.committed()
+            try:
+                entry = model.publish()
+            except Refused as error:  # only the last thing was lost: all is done
+                assert "holds this very model" in str(error)  # noqa: PT017 - either way of ending is right
+                entry = held  # type: ignore[assignment]
+            assert entry == miner.committed()
+            assert held in {before, entry}
+            assert miner.public(f"alice/model-{at}")
+        else:
+            assert at > len(calls)
+            assert {"publish", "commit", "open", "describe"} <= set(calls)
+            return

@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretrain.command_line import Program, read
+from pretrain.errors import ConfigError
+from pretrain.settings import RunSettings, Secrets, Settings, TrainSettings, ValidatorSettings, shares
+
+PROGRAM = Program("neurons/miner.py run", "Trains, scores and publishes.", "  neurons/miner.py run --repo a/b")
+REVISION = "0123456789" * 4
+
+
+@pytest.fixture(autouse=True)
+def _empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def told(*arguments: str, kind: type[Settings] = RunSettings) -> str:
+    """The message for a wrong command line."""
+    with pytest.raises(ConfigError) as caught:
+        read(kind, arguments, PROGRAM)
+    return str(caught.value)
+
+
+def test_flags_are_those_of_the_ecosystem() -> None:
+    settings = read(
+        RunSettings,
+        [
+            *("--wallet.name", "alice", "--wallet.hotkey", "h1", "--wallet.path", "/wallets"),
+            *("--subtensor.network", "file:/tmp/chain.sqlite", "--netuid", "3", "--hub", "folder:/tmp/hub"),
+            *("--repo", "alice/model", "--competition", "1", "--publish.anyway", "--model.layers", "3"),
+            *("--train.tokens", "5", "--train.mix", "prose=0.85,code=0.15", "--train.from", f"bob/model@{REVISION}"),
+        ],
+        PROGRAM,
+    )
+    assert (settings.wallet.name, settings.wallet.hotkey, settings.wallet.path) == ("alice", "h1", Path("/wallets"))
+    assert (settings.subtensor.file, settings.netuid) == (Path("/tmp/chain.sqlite"), 3)  # noqa: S108 - only a name
+    assert (settings.hub_folder, settings.repo, settings.competition) == (Path("/tmp/hub"), "alice/model", 1)  # noqa: S108
+    assert (settings.publish.anyway, settings.model.layers, settings.train.tokens) == (True, 3, 5)
+    assert (settings.train.mix, settings.train.start) == ("prose=0.85,code=0.15", f"bob/model@{REVISION}")
+
+
+def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text(
+        "PRETRAIN_TRAIN__SEED=1\nPRETRAIN_TRAIN__LR=0.5\nPRETRAIN_TRAIN__BATCH=7\n"
+        "PRETRAIN_WANDB__OFF=true\nOTHER=1\nHF_TOKEN=x\n"
+    )
+    monkeypatch.setenv("PRETRAIN_TRAIN__LR", "0.25")
+    monkeypatch.setenv("PRETRAIN_TRAIN__SEED", "2")
+    train = read(TrainSettings, ["--train.seed", "3"], PROGRAM).train
+    assert (train.seed, train.lr, train.batch) == (3, 0.25, 7)
+    assert read(ValidatorSettings, [], PROGRAM).wandb.off
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train.tokens", "many"], "--train.tokens 'many': expected a valid integer"),
+        (["--train.batch", "0"], "--train.batch '0': expected greater than 0"),
+        (["--train.lr", "nan"], "--train.lr 'nan': expected a finite number"),
+        (["--train.warmup", "2"], "--train.warmup '2': expected less than or equal to 1"),
+        (["--train.form", "step"], "--train.form 'step': expected 'linear', '1-sqrt' or 'cosine'"),
+        (["--train.mix", "prose=0.8,code=0.1"], "--train.mix 'prose=0.8,code=0.1': the shares sum to 0.9; they must"),
+        (["--train.mix", "prose"], "--train.mix 'prose': expected SOURCE=SHARE,..., each once and above 0, such as"),
+        (["--train.mix", "a=.5,a=.5"], "--train.mix 'a=.5,a=.5': expected SOURCE=SHARE,..., each once"),
+        (["--train.mix", "a=nan"], "--train.mix 'a=nan': expected SOURCE=SHARE"),
+        (["--train.from", "bob/model"], "--train.from 'bob/model': expected NAMESPACE/NAME@REVISION, 40 lower-case"),
+        (["--device", "gpu"], "--device 'gpu': expected cpu, cuda or cuda:N"),
+        (["--subtensor.network", "main"], "--subtensor.network 'main': expected file:PATH"),
+        (["--hub", "/tmp/hub"], "--hub '/tmp/hub': expected folder:PATH"),
+        (["--competition", "100"], "--competition '100': expected less than or equal to 99"),
+        (["--walet.name", "x"], "--walet.name: no such flag; did you mean --wallet.name? (see neurons/miner.py run --help"),
+        (["--wallet.nam", "x"], "--wallet.nam: no such flag; did you mean --wallet.name?"),
+        (["--wallet.name"], "--wallet.name: expected one argument"),
+    ],
+)
+def test_a_wrong_flag_gets_one_line_with_its_value_and_what_would_be_right(arguments: list[str], message: str) -> None:
+    line = told("--repo", "a/b", *arguments)
+    assert line.startswith(message)
+    assert "\n" not in line
+
+
+def test_every_wrong_flag_is_told_at_once() -> None:
+    assert told("--train.seed", "x", "--judge.batch", "-1").splitlines() == [
+        "--train.seed 'x': expected a valid integer",
+        "--judge.batch '-1': expected greater than 0",
+        "--repo is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("PRETRAIN_WALET__NAME", "PRETRAIN_WALET__NAME: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
+        ("PRETRAIN_WALLET__NAMEE", "PRETRAIN_WALLET__NAMEE: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
+        ("PRETRAIN_SEED", "PRETRAIN_SEED: no such setting"),
+    ],
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_misspelt_variable_is_told_and_not_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str, message: str, *, in_file: bool
+) -> None:
+    if in_file:
+        Path(".env").write_text(f"{name}=x\n")
+    else:
+        monkeypatch.setenv(name, "x")
+    assert told("--repo", "a/b").startswith(message)
+
+
+def test_networks_that_come_later_are_named_when_they_are_needed() -> None:
+    settings = read(RunSettings, ["--repo", "a/b"], PROGRAM)
+    with pytest.raises(ConfigError, match=r"--subtensor.network 'finney': the real chain comes with a later version"):
+        _ = settings.subtensor.file
+    with pytest.raises(ConfigError, match=r"--hub 'huggingface': the public hub comes with a later version"):
+        _ = settings.hub_folder
+
+
+def test_a_secret_has_no_flag_and_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_very_secret")
+    secrets = Secrets()
+    assert secrets.hf_token is not None
+    assert secrets.hf_token.get_secret_value() == "hf_very_secret"
+    assert "very_secret" not in f"{secrets} {secrets!r}"
+    assert told("--repo", "a/b", "--hf_token", "x").startswith("--hf_token: no such flag")
+
+
+def test_help_names_every_flag_with_its_default_and_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        read(RunSettings, ["--help"], PROGRAM)
+    text = " ".join(capsys.readouterr().out.split())
+    assert left.value.code == 0
+    assert "--train.tokens int tokens to train on in all; 0: none (default: 900000) [env: PRETRAIN_TRAIN__TOKENS]" in text
+    assert "examples: neurons/miner.py run --repo a/b" in text
+    assert "HF_TOKEN" not in text
+
+
+def test_no_number_of_the_protocol_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in (RunSettings, ValidatorSettings):
+        with pytest.raises(SystemExit):
+            read(kind, ["--help"], PROGRAM)
+    text = capsys.readouterr().out
+    for name in ("epsilon", "alpha", "cadence", "temperature", "sequence_length", "windows_per", "burn", "min_weight"):
+        assert name not in text
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True), st.integers(1, 100), min_size=1, max_size=5))
+def test_a_mix_reads_back_as_it_was_written(parts: dict[str, int]) -> None:
+    total = sum(parts.values())
+    mix = {name: part / total for name, part in parts.items()}
+    assert shares(",".join(f"{name}={share!r}" for name, share in mix.items())) == mix
