@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS state (
 CREATE TABLE IF NOT EXISTS reports (
     block INTEGER NOT NULL, competition INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (block, competition));
 """
+_WAY_OUT = "restore the file from a backup, or move it away to begin without memory"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; expected a folder that can be written") from error
         with self._open() as database:
             database.executescript(_SCHEMA)
 
@@ -60,11 +64,7 @@ class Memory:
         try:
             stored = _ADAPTER.validate_json(document)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(
-                f"{self._path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; restore the file from a backup,"
-                " or move it away to begin without memory"
-            ) from error
+            raise self._damaged("state", error) from error
         return State(
             step=stored.step,
             records={record.entry: record for record in stored.records},
@@ -90,8 +90,17 @@ class Memory:
     def reports(self) -> Iterator[Report]:
         """Yield every report, oldest first."""
         with self._open() as database:
-            rows = database.execute("SELECT document FROM reports ORDER BY block, competition").fetchall()
-        return (from_json(document) for (document,) in rows)
+            rows = database.execute("SELECT block, document FROM reports ORDER BY block, competition").fetchall()
+        for block, document in rows:
+            try:
+                yield from_json(document)
+            except ValidationError as error:
+                raise self._damaged(f"report of block {block}", error) from error
+
+    def _damaged(self, what: str, error: ValidationError) -> ConfigError:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        return ConfigError(f"{self._path}: {what}: {where}: {first['msg']}; {_WAY_OUT}")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -104,6 +113,4 @@ class Memory:
         except sqlite3.OperationalError as error:
             raise ConfigError(f"{self._path}: {error}; is the disk full, or another validator using it?") from error
         except sqlite3.DatabaseError as error:
-            raise ConfigError(
-                f"{self._path}: {error}; restore the file from a backup, or move it away to begin without memory"
-            ) from error
+            raise ConfigError(f"{self._path}: {error}; {_WAY_OUT}") from error

@@ -1,15 +1,13 @@
 """Would a model beat the champion? Asked with the validator's own code, before a commitment costs anything."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pretrain import scoring
 from pretrain.chain import Chain, Snapshot
+from pretrain.challenge import challenge, largest_head_start
 from pretrain.commitment import Entry, content_digest
-from pretrain.competition import Competition, FixedEpsilon
+from pretrain.competition import Competition
 from pretrain.data import Samples
 from pretrain.describe import listing
 from pretrain.errors import ConfigError, ModelRejected
@@ -17,7 +15,6 @@ from pretrain.evaluate import Evaluator, Measurement
 from pretrain.hub import Hub
 from pretrain.node import Sampler, Store
 from pretrain.schedule import Schedule
-from pretrain.scoring import Judged
 from pretrain.selection import eligible
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, TaskName
 
@@ -99,8 +96,10 @@ async def would_beat(model: Path, competition: CompetitionId, bench: Bench) -> V
     if found := await _champion(bench, snapshot, rules, samples):
         entry, theirs = found
         rival = scoring.judged(entry.hotkey, entry.block, theirs.losses, samples, rules)
-        champion = _compare(own, rival, entry, rules, same_weights=theirs.weights == measured.weights)
-        beats = not champion.same_weights and _wins(own, rival, champion.epsilon, rules)
+        match = challenge(own, rival, largest_head_start(rules.epsilon, own.block - rival.block), rules)
+        same = theirs.weights == measured.weights
+        champion = Champion(entry, rival.score, match.epsilon, match.margin, match.margin_se, same_weights=same)
+        beats = match.wins and not same
     return Verdict(
         beats=beats,
         block=snapshot.block,
@@ -146,26 +145,3 @@ async def _champion(
         except ModelRejected:
             continue
     return None
-
-
-def _compare(own: Judged, rival: Judged, entry: Entry, rules: Competition, *, same_weights: bool) -> Champion:
-    """Measure the distance to the champion's losses after its head start, with what chance may move it."""
-    largest = rules.epsilon.end if isinstance(rules.epsilon, FixedEpsilon) else rules.epsilon.start
-    epsilon = scoring.epsilon_at(rules.epsilon, own.block - rival.block, largest)
-    handicapped = rival.score * (1 - epsilon)
-    differences = own.batches - rival.batches * (1 - epsilon)
-    se = float(np.std(differences, ddof=1)) / math.sqrt(differences.size) if differences.size > 1 else math.inf
-    return Champion(
-        entry=entry,
-        score=rival.score,
-        epsilon=epsilon,
-        margin=1 - own.score / handicapped,
-        margin_se=se / handicapped,
-        same_weights=same_weights,
-    )
-
-
-def _wins(own: Judged, rival: Judged, epsilon: float, rules: Competition) -> bool:
-    """Play the match by the validator's own code, with the rival's head start given."""
-    given = rules.model_copy(update={"epsilon": FixedEpsilon(kind="fixed", end=epsilon)})
-    return scoring.decide([rival, own], [], {}, given, own.block).champion == OWN

@@ -4,7 +4,6 @@ Besides the client of the real chain this is the only file that imports bittenso
 made here open in the ecosystem's other tools, and theirs open here. Nothing here logs or returns a secret.
 """
 
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -44,15 +43,19 @@ class Keys(Protocol):
 def open_wallet(name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, password: str | None = None) -> Wallet:
     """Open a wallet and unlock its hotkey; raises ConfigError with what to do when that fails.
 
-    The coldkey stays closed: no daemon signs with it. Without a password the one in the key's own environment variable
-    is taken, as the ecosystem's tools leave it there.
+    So a daemon fails at its start and never waits at a password prompt. Without a password the one in the key's own
+    environment variable is taken, as the ecosystem's tools leave it there. The coldkey stays closed.
     """
     wallet = _locate(name, hotkey, path)
-    _check(wallet.hotkey_file, password, f"btcli wallet new-hotkey -w {name} -H {hotkey}")
+    file = wallet.hotkey_file
+    _check_present(file, f"btcli wallet new-hotkey -w {name} -H {hotkey}")
+    variable = file.env_var_name()
     try:
+        if file.is_encrypted() and not (password or sp_core.get_password_from_environment(variable)):
+            raise ConfigError(f"hotkey {file.path} is encrypted: give its password, as btcli stores it, in {variable}")
         wallet.get_hotkey(password)
     except (sp_core.KeyfileError, sp_core.WrongPasswordError, ValueError, OSError) as error:
-        raise ConfigError(f"hotkey {wallet.hotkey_file.path} cannot be read: {_first_line(error)}") from None
+        raise ConfigError(f"hotkey {file.path} cannot be read: {_first_line(error)}") from None
     return wallet
 
 
@@ -92,15 +95,11 @@ def _locate(name: str, hotkey: str, path: str | Path) -> Wallet:
     return Wallet(name, hotkey, str(path))
 
 
-def _check(file: Keyfile, password: str | None, command: str) -> None:
-    """Refuse a key that is not there or would ask for its password: a daemon fails early and waits for nobody."""
+def _check_present(file: Keyfile, command: str) -> None:
     if not file.exists_on_device():
         raise ConfigError(f"hotkey {file.path} does not exist: make it with `{command}`, or name another wallet")
     if not file.is_readable():
         raise ConfigError(f"hotkey {file.path} is not readable by this user: check its owner and mode")
-    variable = file.env_var_name()
-    if file.is_encrypted() and not (password or os.environ.get(variable)):
-        raise ConfigError(f"hotkey {file.path} is encrypted: give its password, as btcli stores it, in {variable}")
 
 
 def _first_line(error: Exception) -> str:

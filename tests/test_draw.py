@@ -247,4 +247,3 @@ def test_training_tokens_are_every_document_once_in_an_order_of_the_seed(sampler
         sorted(source.texts),
         sorted(source.texts),
     )
-

@@ -29,9 +29,7 @@ def test_every_row_comes_exactly_once(groups: list[RowGroup], seed: int, rows_a_
 
 
 @given(indexes, seeds, st.randoms(use_true_random=False))
-def test_the_order_of_the_index_makes_no_difference(
-    groups: list[RowGroup], seed: int, shuffler: random.Random
-) -> None:
+def test_the_order_of_the_index_makes_no_difference(groups: list[RowGroup], seed: int, shuffler: random.Random) -> None:
     shuffled = list(groups)
     shuffler.shuffle(shuffled)
     assert rows(shuffled, seed) == rows(groups, seed)

@@ -50,8 +50,8 @@ class Miner:
 
 @pytest.fixture
 def miner(tmp_path: Path) -> Miner:
-    world = subnet(tmp_path, parameters(block_time=1.0))
-    world.clock.tick = 0.5  # each look at the clock is half a block later
+    world = subnet(tmp_path, parameters(commitment_rate_limit=10))
+    world.clock.tick = 0.001  # each look at the clock is a tenth of a block later
     keys, chain = world.pairs[-1], world.chains[-1]
     create(tmp_path / "hub")
     publication = Publication(

@@ -115,7 +115,9 @@ def _check_model(path: Path, parts: dict[str, Any]) -> None:
         found = f"{parts['model'].get('type')} with decoder {'/'.join(map(str, decoders_used))}"
         raise ConfigError(f"tokenizer {path} is {found}; only byte-level BPE gives exact bytes a token")
     if parts["model"].get("dropout"):
-        raise ConfigError(f"tokenizer {path} encodes by chance, with dropout {parts['model']['dropout']}; set it to null")
+        raise ConfigError(
+            f"tokenizer {path} encodes by chance, with dropout {parts['model']['dropout']}; set it to null"
+        )
 
 
 def _eos(path: Path, model: tokenizers.Tokenizer, spec: schedule.Tokenizer) -> int:

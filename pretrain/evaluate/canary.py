@@ -32,7 +32,8 @@ TOLERANCE = 1e-4
 """Nats in any window.
 
 Measured on the canary: float32 rounding moves a window by 3e-7, so this is some 300 times what a sound engine needs;
-bfloat16 moves one by BF16, a missing causal mask by 0.3, a missing rotary embedding by 0.2 (``tests/test_canary.py``).
+float16 moves one by 6e-4, bfloat16 by 3e-3, a missing causal mask by 0.3, a missing rotary embedding by 0.2
+(``tests/test_canary.py``).
 """
 
 CONSTRAINTS = Constraints(
@@ -73,8 +74,8 @@ class Canary:
     async def check(self) -> float:
         """Score the canary and return the largest difference of its losses from the known ones, in nats.
 
-        Raises EvaluatorUnavailable, always without a cause, when it cannot be scored, when other weights or samples were,
-        or when the difference is above ``TOLERANCE``: nobody but this validator can be at fault for its canary.
+        Raises EvaluatorUnavailable, always without a cause, when it cannot be scored, other weights or samples were, or
+        the difference is above ``TOLERANCE``: nobody but this validator can be at fault for its canary.
         """
         try:
             write_canary(self._folder)

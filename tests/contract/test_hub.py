@@ -84,8 +84,8 @@ def test_an_opened_revision_is_described_read_and_fetched_by_anybody(site: Site,
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda hub, revision, into: hub.describe(REPO, revision),
-        lambda hub, revision, into: hub.read(REPO, revision, _remote(FILES)[0]),
+        lambda hub, revision, _into: hub.describe(REPO, revision),
+        lambda hub, revision, _into: hub.read(REPO, revision, _remote(FILES)[0]),
         lambda hub, revision, into: hub.fetch(REPO, revision, _remote(FILES), into),
     ],
     ids=["describe", "read", "fetch"],
@@ -195,4 +195,4 @@ def test_a_hub_that_does_not_answer_is_unavailable_and_nobodys_fault(site: Site,
         hub.open(REPO),
     ):
         with pytest.raises(HubUnavailable):
-            asyncio.run(ask)  # type: ignore[arg-type]
+            asyncio.run(ask)
