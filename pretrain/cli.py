@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from pretrain.commands import commitment, competitions, localnet
+from pretrain.commands import bench, commitment, competitions, localnet, score
 from pretrain.errors import ConfigError, Refused, Unavailable
 
 WRONG = 2
@@ -34,6 +34,8 @@ app = typer.Typer(
 app.command("localnet")(localnet.localnet)
 app.add_typer(competitions.app, name="competitions")
 app.add_typer(commitment.app, name="commitment")
+app.command("score")(score.score)
+app.add_typer(bench.app, name="bench")
 
 
 def main(arguments: list[str] | None = None) -> None:

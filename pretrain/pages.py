@@ -16,15 +16,22 @@ from pretrain.tables import compared, why
 
 def write(summary: Summary, folder: Path) -> None:
     """Write ``index.html`` and ``summary.json`` into a folder, each whole or not at all; raises ConfigError."""
-    texts = {"summary.json": to_json(summary) + "\n", "index.html": page(summary)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            unfinished = folder / f".{name}.{os.getpid()}.tmp"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(folder / name)
+        _replace(folder / "summary.json", to_json(summary) + "\n")
+        _replace(folder / "index.html", page(summary))
     except OSError as error:
-        raise ConfigError(f"{folder}: the report cannot be written: {error.strerror}; name a writable folder") from error
+        reason = f"the report cannot be written: {error.strerror}"
+        raise ConfigError(f"{folder}: {reason}; name a folder that can be written") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def page(summary: Summary) -> str:

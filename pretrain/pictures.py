@@ -115,8 +115,9 @@ def win_matrix(summary: Summary, board: Leaderboard) -> Picture | None:
     axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     axes.set_xlabel("against")
-    champion = f"; the champion {summary.label(board.champion)} is marked *" if board.champion else ""
-    alt = f"Share of the match that each row won against each column in {board.name}, block {board.block}{champion}"
+    rates = [f"{p.label} {p.win_rate:.0%}" for p in board.places if p.hotkey in ranked]
+    alt = f"Share of the match that each row won against each column in {board.name}, block {board.block};"
+    alt += f" matches won: {', '.join(rates)}"
     caption = "Share of the match that the row won against the column, head start included; * is the champion."
     caption += _left_out(len(board.players) - len(ranked))
     return Picture("Who beats whom", svg(figure, f"wins-{board.competition}", alt), caption)

@@ -9,7 +9,7 @@ from pretrain.chain import Snapshot
 from pretrain.commitment import Entry
 from pretrain.data import Samples
 from pretrain.decision import Decision, Facts
-from pretrain.outcome import Outcome, Rejected, Scored, Undecided
+from pretrain.outcome import Outcome, Rejected, Undecided
 from pretrain.report import Difference, EntryReport, Report, difference
 from pretrain.scoring import Judged
 from pretrain.selection import eligible
@@ -179,5 +179,5 @@ def _notes(facts: Facts, entries: list[EntryReport], decision: Decision) -> Iter
     reigns = [reign.entry for reign in facts.selected.references]
     for hotkey in sorted(entry.hotkey for entry in reigns if (entry.hotkey, entry.block) not in measured):
         yield f"past champion {hotkey} could not be measured from the local store and is no reference"
-    if any(isinstance(outcome, Scored) for outcome in decision.outcomes) and not decision.weights:
+    if decision.outcomes and not decision.weights:
         yield "no entry is competitive; averages stay as they are"

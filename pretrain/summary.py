@@ -72,7 +72,7 @@ class Summary:
     validators: tuple[Hotkey, ...]
     """In the order in which the run named them."""
     miners: tuple[Hotkey, ...]
-    """Every other hotkey that has an entry, a weight or an incentive, labelled ones first; a colour is its index here."""
+    """Every other hotkey with an entry, a weight or an incentive, labelled ones first; its index here is its colour."""
     labels: Mapping[Hotkey, str]
     """A short name of every hotkey above."""
     agreement: Agreement
@@ -120,11 +120,11 @@ def gather(
     found = _hotkeys(steps, weights, epochs) | {Hotkey(hotkey) for hotkey in labels}
     validators += tuple(sorted({row.validator for row in weights} - {*validators}))
     names = {hotkey: plain.label(hotkey, labels) for hotkey in sorted(found | {*validators})}
-    miners = sorted(_miners(steps, weights, epochs) - {*validators}, key=lambda h: (h not in labels, _natural(names[h]), h))
+    miners = _miners(steps, weights, epochs) - {*validators}
     return Summary(
         run=run,
         validators=validators,
-        miners=tuple(miners),
+        miners=tuple(sorted(miners, key=lambda h: (h not in labels, _natural(names[h]), h))),
         labels=names,
         agreement=agreement(steps, names),
         leaderboards=tuple(leaderboard(each, steps, validators, names) for each in competitions),

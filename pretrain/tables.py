@@ -108,7 +108,7 @@ def unplaced(board: Leaderboard) -> tuple[Place, ...]:
 def _scored_table(report: Report, entries: Sequence[EntryReport]) -> Table:
     table = _table()
     table.add_column("role", width=9)
-    table.add_column("model", max_width=26, no_wrap=True, overflow="ellipsis")
+    table.add_column("model", max_width=24, overflow="ellipsis")
     for column in ("loss", "to champion", "wins", "epsilon", "weight"):
         table.add_column(column, justify="right", no_wrap=True)
     tasks = _task_columns(table, entries)
@@ -116,7 +116,7 @@ def _scored_table(report: Report, entries: Sequence[EntryReport]) -> Table:
         leads = entry.hotkey == report.champion
         table.add_row(
             Text(plain.line(entry.role, 9)),
-            Text(plain.middle(entry.repo, 26)),
+            Text(plain.middle(entry.repo, 24)),
             f"{entry.score:.4f}" if entry.score is not None else "",
             "leads" if leads else compared(entry.difference),
             f"{entry.win_rate:.0%}" if entry.competitive else "none",
@@ -132,7 +132,7 @@ def _places_table(board: Leaderboard) -> Table:
     table = _table()
     table.add_column("", justify="right", width=2)
     table.add_column("miner", max_width=14, no_wrap=True, overflow="ellipsis")
-    table.add_column("model", max_width=26, no_wrap=True, overflow="ellipsis")
+    table.add_column("model", max_width=24, overflow="ellipsis")
     for column in ("loss", "to champion", "wins", "average"):
         table.add_column(column, justify="right", no_wrap=True)
     tasks = _task_columns(table, board.places)
@@ -142,7 +142,7 @@ def _places_table(board: Leaderboard) -> Table:
         table.add_row(
             str(place.place),
             Text(place.label),
-            Text(plain.middle(place.repo, 26)),
+            Text(plain.middle(place.repo, 24)),
             f"{place.score:.4f}",
             "leads" if place.hotkey == board.champion else compared(place.difference),
             f"{place.win_rate:.0%}",

@@ -269,6 +269,8 @@ class FakeEvaluator:
     misread: Digest | None = None
     """A weights digest to claim for whatever was asked."""
     measured: list[Digest] = field(default_factory=list)
+    jitter: float = 0.0
+    """How far the windows of a model lie from what its tensors say, up and down by turns, as a share of it."""
 
     @property
     def engine(self) -> str:
@@ -283,7 +285,8 @@ class FakeEvaluator:
         if self.script.get(weights):
             raise self.script[weights].pop(0)
         levels = {tensor.name: _value(model, tensor) for tensor in read_header(model / WEIGHTS)}
-        losses = {task: np.full(len(samples.tokens[task]), levels[task]) for task in samples.tokens}
+        swing = np.resize([1 + self.jitter, 1 - self.jitter], next(iter(samples.tokens.values())).shape[0])
+        losses = {task: levels[task] * swing for task in samples.tokens}
         return Measurement(losses, self.misread or weights, samples.digest, self.engine, 0.0)
 
 

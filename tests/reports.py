@@ -9,7 +9,7 @@ from pretrain.report import Difference, EntryReport, Report
 from pretrain.summary import ChainFacts, EpochRow, Run, Summary, WeightsRow, gather
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, TaskName, Uid
 
-VALIDATORS = (Hotkey("5VaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaAA"), Hotkey("5VbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbBB"))
+VALIDATORS = tuple(Hotkey(f"5V{letter * 44}{letter.upper() * 2}") for letter in "ab")
 MINERS = tuple(Hotkey(f"5M{letter * 44}{letter.upper()}{letter}") for letter in "abcdef")
 LABELS = {
     **{hotkey: f"validator-{index}" for index, hotkey in enumerate(VALIDATORS, 1)},
@@ -17,6 +17,7 @@ LABELS = {
 }
 HOSTILE_REPO = "evil/[red]<script>alert(1)</script>\x1b[2J\u202e" + "z" * 10_000
 HOSTILE_DETAIL = "\x1b]0;owned\x07[bold]</td></svg><img src=x onerror=alert(2)>\n" + "w" * 10_000
+NOTE = "miner4/tiny-llama-mixed: paired sd a batch 0.0215 is above the expected 0.02 of mixed"
 PROSE, CODE = TaskName("prose"), TaskName("code")
 BLOCKS = (90, 105, 120, 135, 150, 165)
 
@@ -128,7 +129,7 @@ def report(validator: Hotkey, block: int, number: int) -> Report:
         players=players,
         wins=tuple(row[: len(players)] for row in wins[: len(players)]),
         references=(MINERS[1],) if number else (),
-        notes=("miner4/tiny-llama-mixed: paired sd a batch 0.0215 is above the expected 0.02 of mixed",) if number else (),
+        notes=(NOTE,) if number else (),
         ready=True,
         canary=1e-7,
         seconds=9.5,

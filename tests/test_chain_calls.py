@@ -26,6 +26,11 @@ from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey, Uid
 
 
+@pytest.fixture
+def net(tmp_path: Path) -> Subnet:
+    return subnet(tmp_path)
+
+
 def _call(chain: LocalChain, keys: Pair, action: Action, nonce: int = 0, birth: int = 1) -> Call:
     return Call(chain.genesis.hash.hex(), NETUID, keys.address, nonce, Block(birth), action)
 
@@ -73,6 +78,14 @@ def test_nobody_signs_for_another(net: Subnet) -> None:
     victim, thief = net.pairs[2], net.pairs[3]
     call = _call(net.chains[0], victim, SetCommitment("6162"))
     assert _refusal(net, sign(call, thief.hotkey)) == "BadSignature"
+
+
+@pytest.mark.parametrize("form", [b"%b ", b" %b"])
+def test_a_call_has_one_form_only_and_another_is_refused_even_if_it_is_signed(net: Subnet, form: bytes) -> None:
+    net.at(0)
+    keys = net.pairs[2]
+    payload = form % _call(net.chains[0], keys, SetCommitment("6162")).encode()
+    assert _refusal(net, SignedCall(payload, keys.hotkey.sign(payload))) == "BadFormat"
 
 
 @pytest.mark.parametrize(

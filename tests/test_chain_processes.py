@@ -11,9 +11,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 import pytest
-from subnet import NETUID, START, Subnet, commitment
+from subnet import NETUID, START, Subnet, commitment, subnet
 
 from pretrain.chain import Snapshot, history
 from pretrain.chain.local import LocalChain
@@ -22,6 +23,11 @@ from pretrain.types import Block
 
 FORK = multiprocessing.get_context("fork")
 ROUNDS = 12
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Subnet:
+    return subnet(tmp_path)
 
 
 class SharedClock:

@@ -1,8 +1,8 @@
 """Calls measured on a real runtime: the embedded chain accepts and refuses the same ones, with the same effect.
 
-tests/data/chain_rules.json holds 38 of 78 measured cases (its ``origin`` says how they were made). Left out: several
-fields or other kinds of field in a commitment, which the embedded chain has no form for; the price of a stake, as it has
-no pool; remove_stake and the owner's and root's settings, which it has not. Registrations are in test_chain_calls.
+tests/data/chain_rules.json holds 38 of 78 measured cases (its ``origin`` says how they were made). Left out is what the
+embedded chain has no form for: several fields or other kinds of field in a commitment, the price of a stake (it has no
+pool), remove_stake, and settings changed by root or the owner. Registrations are in test_chain_calls.
 """
 
 import asyncio

@@ -22,6 +22,11 @@ from pretrain.types import Block, Hotkey, Uid
 FIRST_EPOCH = 10  # (10 + 9 + 1) % 21 == 20
 
 
+@pytest.fixture
+def net(tmp_path: Path) -> Subnet:
+    return subnet(tmp_path)
+
+
 def _head(net: Subnet, block: int) -> Head:
     net.at(block)
     return asyncio.run(net.chains[0].head())

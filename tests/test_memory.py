@@ -25,7 +25,8 @@ blocks = st.integers(0, 2**40).map(Block)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 digests = texts.map(Digest)
 competitions = st.integers(0, 99).map(CompetitionId)
-entries = st.builds(Entry, hotkeys, blocks, st.builds(Commitment, texts, texts, texts.map(Revision), digests, competitions))
+commitments = st.builds(Commitment, texts, texts, texts.map(Revision), digests, competitions)
+entries = st.builds(Entry, hotkeys, blocks, commitments)
 records = st.builds(
     Record,
     entries,

@@ -62,7 +62,8 @@ def miner(tmp_path: Path) -> Miner:
         network="file:chain.sqlite",
         netuid=NETUID,
     )
-    return Miner(world, chain, FolderHub(tmp_path / "hub", "token"), publication, tmp_path / "miner" / "publication.json")
+    hub = FolderHub(tmp_path / "hub", "token")
+    return Miner(world, chain, hub, publication, tmp_path / "miner" / "publication.json")
 
 
 def test_a_model_is_uploaded_committed_and_only_then_opened(miner: Miner) -> None:
@@ -78,7 +79,7 @@ def test_a_model_is_uploaded_committed_and_only_then_opened(miner: Miner) -> Non
 
 def test_the_network_is_told_before_anything_is_done(miner: Miner) -> None:
     class Silent:
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             raise AssertionError(f"{name} was called first")
 
     with pytest.raises(AssertionError):
@@ -89,7 +90,7 @@ def test_the_network_is_told_before_anything_is_done(miner: Miner) -> None:
 
 def test_nothing_is_uploaded_or_committed_to_a_repository_that_strangers_can_read(miner: Miner) -> None:
     first = miner.publish()
-    with pytest.raises(Refused, match="alice/model is readable without a token.*publish to a new repository"):
+    with pytest.raises(Refused, match=r"alice/model is readable without a token.*publish to a new repository"):
         miner.retrained(1, "alice/model").publish()
     assert miner.committed() == first
 
@@ -134,7 +135,7 @@ def test_a_commitment_made_too_early_waits_for_its_block(tmp_path: Path, miner: 
 @pytest.mark.parametrize("field", ["network", "netuid", "hotkey"])
 def test_a_folder_that_served_one_network_does_not_reach_another(miner: Miner, field: str) -> None:
     miner.publish()
-    values = {"network": "finney", "netuid": 10, "hotkey": miner.world.pairs[0].address}
+    values: dict[str, Any] = {"network": "finney", "netuid": 10, "hotkey": miner.world.pairs[0].address}
     other = replace(miner.retrained(1, "alice/second").publication, **{field: values[field]})
     with pytest.raises(ConfigError, match=rf"is of {field} .*, now {values[field]} is asked for; use another --dir"):
         replace(miner, publication=other).publish()
@@ -142,7 +143,7 @@ def test_a_folder_that_served_one_network_does_not_reach_another(miner: Miner, f
 
 def test_a_name_too_long_for_a_commitment_is_told_before_the_upload(miner: Miner) -> None:
     long = replace(miner, publication=replace(miner.publication, repo=f"alice/{'m' * 40}"))
-    with pytest.raises(ConfigError, match="--repo alice/m+: commitment of 1[0-9]+ characters; at most 128 fit"):
+    with pytest.raises(ConfigError, match=r"--repo alice/m+: commitment of 1[0-9]+ characters; at most 128 fit"):
         long.publish()
     assert list((miner.journal.parent.parent / "hub" / "repos").iterdir()) == []
 
@@ -205,6 +206,7 @@ def test_interrupted_anywhere_the_same_call_goes_on_and_commits_once(miner: Mine
         model = miner.retrained(at, f"alice/model-{at}")
         calls: list[str] = []
         before = miner.committed()
+        miner.world.clock.now += 0.2  # 20 blocks: the rate limit is another test's
         try:
             model.publish(
                 chain=Interrupted(miner.chain, calls, at, after=after),  # type: ignore[arg-type]

@@ -69,9 +69,9 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
         (["--train.from", "bob/model"], "--train.from 'bob/model': expected NAMESPACE/NAME@REVISION, 40 lower-case"),
         (["--device", "gpu"], "--device 'gpu': expected cpu, cuda or cuda:N"),
         (["--subtensor.network", "main"], "--subtensor.network 'main': expected file:PATH"),
-        (["--hub", "/tmp/hub"], "--hub '/tmp/hub': expected folder:PATH"),
+        (["--hub", "/hub"], "--hub '/hub': expected folder:PATH"),
         (["--competition", "100"], "--competition '100': expected less than or equal to 99"),
-        (["--walet.name", "x"], "--walet.name: no such flag; did you mean --wallet.name? (see neurons/miner.py run --help"),
+        (["--walet.name", "x"], "--walet.name: no such flag; did you mean --wallet.name? (see neurons/miner.py"),
         (["--wallet.nam", "x"], "--wallet.nam: no such flag; did you mean --wallet.name?"),
         (["--wallet.name"], "--wallet.name: expected one argument"),
     ],
@@ -131,7 +131,8 @@ def test_help_names_every_flag_with_its_default_and_its_variable(capsys: pytest.
         read(RunSettings, ["--help"], PROGRAM)
     text = " ".join(capsys.readouterr().out.split())
     assert left.value.code == 0
-    assert "--train.tokens int tokens to train on in all; 0: none (default: 900000) [env: PRETRAIN_TRAIN__TOKENS]" in text
+    assert "--train.tokens int tokens to train on in all; 0: none (default:" in text
+    assert "[env: PRETRAIN_TRAIN__TOKENS]" in text
     assert "examples: neurons/miner.py run --repo a/b" in text
     assert "HF_TOKEN" not in text
 
@@ -145,7 +146,10 @@ def test_no_number_of_the_protocol_is_a_flag(capsys: pytest.CaptureFixture[str])
         assert name not in text
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True), st.integers(1, 100), min_size=1, max_size=5))
+NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
+
+
+@given(st.dictionaries(NAMES, st.integers(1, 100), min_size=1, max_size=5))
 def test_a_mix_reads_back_as_it_was_written(parts: dict[str, int]) -> None:
     total = sum(parts.values())
     mix = {name: part / total for name, part in parts.items()}

@@ -26,7 +26,7 @@ from reports import (
 from pretrain.agreement import Agreement, agreement
 from pretrain.leaderboard import Place, verdict
 from pretrain.report import Difference, Report
-from pretrain.summary import Summary, from_json, gather, to_json
+from pretrain.summary import ChainFacts, Summary, from_json, gather, to_json
 from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
 A, B = VALIDATORS
@@ -76,12 +76,10 @@ def test_everybody_has_a_name_and_miners_keep_their_order() -> None:
     assert run.validators == VALIDATORS
     assert [run.label(hotkey) for hotkey in run.miners] == [*(f"miner-{n}" for n in range(1, 6)), "5Mffffff…fFf"]
     many = {Hotkey(f"5{n:047d}"): f"miner-{n}" for n in (10, 9, 2)}
-    steps = tuple(replace(report(A, 90, 0), entries=(replace(report(A, 90, 0).entries[0], hotkey=h),)) for h in many)
-    assert [many[h] for h in gather(RUN, COMPETITIONS, {A: steps}, replace(chain(), weights=(), epochs=()), many).miners] == [
-        "miner-2",
-        "miner-9",
-        "miner-10",
-    ]
+    entry = report(A, 90, 0).entries[0]
+    step = replace(report(A, 90, 0), entries=tuple(replace(entry, hotkey=hotkey) for hotkey in many))
+    crowd = gather(RUN, COMPETITIONS, {A: (step,)}, ChainFacts(), many).miners
+    assert [many[hotkey] for hotkey in crowd] == ["miner-2", "miner-9", "miner-10"]
 
 
 def test_two_validators_that_agree_are_said_to() -> None:

@@ -67,7 +67,8 @@ def test_training_lowers_the_loss_and_counts_every_token(tmp_path: Path) -> None
     _, seen = trained(tmp_path, recipe=longer)
     losses = [progress.loss for progress in seen if progress.loss is not None]
     assert [progress.tokens for progress in seen] == [64 * k for k in range(61)]
-    assert losses[-1] < 1.0 < 5.0 < losses[0]
+    assert losses[0] > 5
+    assert losses[-1] < 1
 
 
 def test_the_last_batch_has_what_is_left(tmp_path: Path) -> None:

@@ -1,40 +1,12 @@
 """``pretrain score``: what a validator would measure of a model folder, before anything is published."""
 
-from __future__ import annotations
-
-import asyncio
-import secrets
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pretrain.commands.output import AsJson, emit, say, verdict
 from pretrain.errors import ConfigError, ModelRejected
-
-if TYPE_CHECKING:
-    from pretrain.commands.score_view import Scores
-    from pretrain.data.draw import Sampler
-    from pretrain.evaluate.worker import ProcessEvaluator
-    from pretrain.schedule import Schedule
-
-SEED_DIGITS = 64
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked: which models, in which competition, on which windows."""
-
-    folders: tuple[Path, ...]
-    """The model, then its rivals."""
-    competition: int | None
-    file: Path
-    seed: str | None
-    network: str | None
-    threads: int
-    device: str
 
 
 def score(  # noqa: PLR0913 - one argument a flag
@@ -60,6 +32,7 @@ def score(  # noqa: PLR0913 - one argument a flag
     --network the windows are drawn anew each time; the seed is shown, so that it can be asked again.
     """
     from pretrain.commands import score_view  # noqa: PLC0415 - `pretrain --help` answers at once
+    from pretrain.commands.score_run import Question, ask  # noqa: PLC0415
 
     if seed and network:
         raise ConfigError("--seed and --network both choose the windows: give one of them")
@@ -68,7 +41,7 @@ def score(  # noqa: PLR0913 - one argument a flag
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder; expected one with config.json and model.safetensors")
     try:
-        scores = _ask(question)
+        scores = ask(question)
     except ModelRejected as error:
         if as_json:
             emit({"refused": {"reason": str(error.reason), "detail": error.detail}, "wins": False})
@@ -80,76 +53,3 @@ def score(  # noqa: PLR0913 - one argument a flag
     else:
         score_view.tell(scores)
     verdict(so=all(comparison.wins for comparison in scores.comparisons))
-
-
-def _ask(question: Question) -> Scores:
-    """Draw the windows, see that the engine is sound, and measure every model; raises what these raise."""
-    from pretrain import competition_file  # noqa: PLC0415
-    from pretrain.data.draw import build_sampler  # noqa: PLC0415
-    from pretrain.evaluate import canary  # noqa: PLC0415
-    from pretrain.evaluate.request import EngineSettings  # noqa: PLC0415
-    from pretrain.evaluate.worker import ProcessEvaluator  # noqa: PLC0415
-
-    schedule = competition_file.load(question.file)
-    sampler = build_sampler(schedule, question.file.parent)
-    vocabularies = {name: tokenizer.vocabulary for name, tokenizer in sampler.tokenizers.items()}
-    settings = EngineSettings(device=question.device, threads=question.threads)
-    with ProcessEvaluator(settings, vocabularies | {canary.TOKENIZER: canary.VOCABULARY}) as evaluator:
-        return asyncio.run(_measure(question, schedule, sampler, evaluator))
-
-
-async def _measure(question: Question, schedule: Schedule, sampler: Sampler, evaluator: ProcessEvaluator) -> Scores:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    from pretrain.commands.score_view import Scores  # noqa: PLC0415
-    from pretrain.evaluate.canary import Canary  # noqa: PLC0415
-    from pretrain.trial import compare, measure  # noqa: PLC0415
-
-    block, seed = await _windows(question, schedule)
-    rules = _competition(schedule, question.competition, block)
-    console = Console(stderr=True)
-    with (
-        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
-        tempfile.TemporaryDirectory(prefix="pretrain-canary-") as canary_folder,
-    ):
-        bar = progress.add_task("drawing windows", total=len(question.folders) + 2)
-        samples = await sampler.draw(rules, seed)
-        progress.update(bar, advance=1, description="checking the engine")
-        off = await Canary(evaluator, Path(canary_folder)).check()
-        progress.update(bar, advance=1, description=f"measuring {question.folders[0]}")
-        tried = []
-        async for one in measure(question.folders, rules, samples, evaluator):
-            tried.append(one)
-            after = question.folders[len(tried) : len(tried) + 1]
-            progress.update(bar, advance=1, description=f"measuring {after[0]}" if after else "comparing")
-    return Scores(
-        competition=rules,
-        competition_digest=schedule.competition_digest(rules),
-        block=block if question.network else None,
-        seed=f"{seed:064x}",
-        samples=samples.digest,
-        canary=off,
-        model=tried[0],
-        comparisons=tuple(compare(tried[0], rival, rules) for rival in tried[1:]),
-    )
-
-
-async def _windows(question: Question, schedule: Schedule) -> tuple[int, int]:
-    """Return the block whose rules hold and the seed of the windows; without a chain the last phase's rules hold."""
-    last_phase = schedule.phases[-1].start
-    if question.network:
-        from pretrain.chain.local import LocalChain  # noqa: PLC0415
-
-        kind, _, path = question.network.partition(":")
-        if kind != "file" or not path:
-            message = "expected file:PATH; the real chain comes with a later version"
-            raise ConfigError(f"--network {question.network!r}: {message}")
-        chain = LocalChain(Path(path).expanduser(), schedule.netuid)
-        snapshot = await chain.snapshot(schedule.timing.sync_cadence)
-        return snapshot.block, snapshot.seed
-    if question.seed is None:
-        return last_phase, secrets.randbits(256)
-    if len(question.seed) != SEED_DIGITS or set(question.seed) - set("0123456789abcdef"):
-        raise ConfigError(f"--seed {question.seed!r}: expected {SEED_DIGITS} lower-case hex digits, as in a report")
-    return last_phase, int(question.seed, 16)
