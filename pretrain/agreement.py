@@ -131,9 +131,7 @@ def _score_gap(group: Sequence[Report]) -> float:
     return max((1 - min(values) / max(values) for values in scores.values() if max(values) > 0), default=0.0)
 
 
-def _text(
-    windows: Sequence[Window], same_samples: int, same_champion: int, labels: Mapping[Hotkey, str]
-) -> str:
+def _text(windows: Sequence[Window], same_samples: int, same_champion: int, labels: Mapping[Hotkey, str]) -> str:
     if not windows:
         return "no common window: no two validators have decided the same competition at the same block"
     total = len(windows)

@@ -23,6 +23,9 @@ class Task(Rules):
     method: Literal["text_loss", "bits_per_byte"] = Field(
         default="text_loss", description="text_loss: nats per token; bits_per_byte: nats / ln 2 / UTF-8 bytes"
     )
+    rows_a_visit: Positive = Field(
+        default=8, description="rows of a row group that are read before the plan goes on to the next group"
+    )
 
 
 def _sums_to_one(tasks: dict[str, Task]) -> dict[str, Task]:

@@ -20,7 +20,7 @@ from pretrain.models.header import weights_digest
 from pretrain.node import Node
 from pretrain.outcome import Outcome, Rejected, Scored, Undecided
 from pretrain.schedule import Schedule
-from pretrain.selection import Role, Selected, select
+from pretrain.selection import Selected, select
 from pretrain.state import Record, State
 from pretrain.types import Digest
 
@@ -75,8 +75,8 @@ async def choose(
     while True:
         selected = select(snapshot, schedule, competition, known)
         looked |= await look(hub, [entry for entry in selected.entries if entry not in looked])
-        new = [found for entry, found in looked.items() if selected.entries.get(entry) is Role.NEW]
-        refused = [found for found in new if isinstance(found, Rejected)]
+        new = [entry for entry in selected.entries if known.record(entry).score is None]
+        refused = [found for entry in new if isinstance(found := looked[entry], Rejected)]
         if not refused:
             answers = tuple(not isinstance(found, Undecided) for found in looked.values())
             return Chosen(known, selected, {entry: looked[entry] for entry in selected.entries}, answers)

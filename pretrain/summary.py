@@ -109,7 +109,7 @@ def gather(
     """Put a run together: its competitions in order, each validator's reports, and the chain's history.
 
     The first validator named is the one whose view a leaderboard shows; ``labels`` gives short names such as
-    ``miner-1`` to the hotkeys it knows. A report counts for the validator that it is listed under.
+    ``miner-1`` to the hotkeys it knows.
     """
     validators = tuple(reports)
     steps = tuple(
@@ -118,7 +118,8 @@ def gather(
     weights = tuple(sorted(chain.weights, key=lambda row: (row.block, row.validator)))
     epochs = tuple(sorted(chain.epochs, key=lambda row: (row.block, row.uid)))
     found = _hotkeys(steps, weights, epochs) | {Hotkey(hotkey) for hotkey in labels}
-    validators += tuple(sorted({row.validator for row in weights} - {*validators}))
+    others = {row.validator for row in weights} | {report.validator for report in steps}
+    validators += tuple(sorted(others - {*validators}))
     names = {hotkey: plain.label(hotkey, labels) for hotkey in sorted(found | {*validators})}
     miners = _miners(steps, weights, epochs) - {*validators}
     return Summary(
@@ -135,17 +136,13 @@ def gather(
     )
 
 
-def _miners(
-    reports: Iterable[Report], weights: Iterable[WeightsRow], epochs: Iterable[EpochRow]
-) -> set[Hotkey]:
+def _miners(reports: Iterable[Report], weights: Iterable[WeightsRow], epochs: Iterable[EpochRow]) -> set[Hotkey]:
     entries = {entry.hotkey for report in reports for entry in report.entries}
     weighed = {hotkey for row in weights for hotkey, share in row.shares.items() if share > 0}
     return entries | weighed | {row.hotkey for row in epochs if row.incentive > 0}
 
 
-def _hotkeys(
-    reports: Sequence[Report], weights: Sequence[WeightsRow], epochs: Sequence[EpochRow]
-) -> set[Hotkey]:
+def _hotkeys(reports: Sequence[Report], weights: Sequence[WeightsRow], epochs: Sequence[EpochRow]) -> set[Hotkey]:
     players = {hotkey for report in reports for hotkey in (*report.players, *report.references)}
     return _miners(reports, weights, epochs) | players | {row.hotkey for row in epochs}
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -28,93 +29,93 @@ def note(raw: bytes, text: str) -> Path:
     return path.with_suffix(".tmp").rename(path)
 
 
-def honest(raw: bytes) -> Measurement:
-    samples = read_samples(Request.model_validate_json(raw).samples)
+def honest(file: BinaryIO) -> Measurement:
+    samples = read_samples(file)
     losses = {task: np.arange(len(tokens), dtype=np.float64) for task, tokens in samples.tokens.items()}
     return Measurement(losses, Digest("0" * 64), samples.digest, engine_version("cpu"), 0.5)
 
 
-def answers(raw: bytes, answer: socket.socket) -> None:
-    answer.sendall(encode_measurement(honest(raw)))
+def answers(_raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
+    answer.sendall(encode_measurement(honest(samples)))
 
 
-def answers_then_hangs(raw: bytes, answer: socket.socket) -> None:
-    answers(raw, answer)
-    hangs(raw, answer)
+def answers_then_hangs(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
+    answers(raw, samples, answer)
+    hangs(raw, samples, answer)
 
 
-def hangs(raw: bytes, _answer: socket.socket) -> None:
+def hangs(raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
     note(raw, str(os.getpid()))
     while True:
         signal.pause()
 
 
-def stops_itself(raw: bytes, _answer: socket.socket) -> None:
+def stops_itself(raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
     note(raw, str(os.getpid()))
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def is_killed(_raw: bytes, _answer: socket.socket) -> None:
+def is_killed(_raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
     print("about to die", file=sys.stderr, flush=True)  # noqa: T201 - its last words
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def raises(_raw: bytes, _answer: socket.socket) -> None:
+def raises(_raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
     raise MemoryError("no room \x1b[31m for this model")
 
 
-def leaves_a_grandchild(raw: bytes, _answer: socket.socket) -> None:
+def leaves_a_grandchild(raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
     grandchild = subprocess.Popen(["sleep", "1000"])  # noqa: S607 - any sleep does
     note(raw, str(grandchild.pid))
     os._exit(3)
 
 
-def kills_the_server_once(raw: bytes, answer: socket.socket) -> None:
+def kills_the_server_once(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     if (Request.model_validate_json(raw).model / "note").exists():
-        answers(raw, answer)
+        answers(raw, samples, answer)
         return
     note(raw, str(os.getpid()))
     os.kill(os.getppid(), signal.SIGKILL)
     signal.pause()
 
 
-def stops_the_server(raw: bytes, answer: socket.socket) -> None:
+def stops_the_server(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     note(raw, str(os.getpid()))
     os.kill(os.getppid(), signal.SIGSTOP)
-    answers(raw, answer)
+    answers(raw, samples, answer)
 
 
-def floods(_raw: bytes, answer: socket.socket) -> None:
+def floods(_raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
     while True:
         answer.sendall(b"\0" * 65536)
 
 
-def says_nothing(_raw: bytes, _answer: socket.socket) -> None:
+def says_nothing(_raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
     pass
 
 
-def says_garbage(_raw: bytes, answer: socket.socket) -> None:
+def says_garbage(_raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
     answer.sendall(b"\x80\x04\x95 a pickle, perhaps")
 
 
-def scores_other_samples(raw: bytes, answer: socket.socket) -> None:
-    answer.sendall(encode_measurement(replace(honest(raw), samples=Digest("1" * 64))))
+def scores_other_samples(_raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
+    answer.sendall(encode_measurement(replace(honest(samples), samples=Digest("1" * 64))))
 
 
-def tells_its_environment(_raw: bytes, answer: socket.socket) -> None:
+def tells_its_environment(_raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
     leads = os.getsid(0) == os.getpid()
     told = json.dumps([dict(os.environ), str(Path.cwd()), leads, sys.modules["__main__"].__file__])
     answer.sendall(encode_rejection(ModelRejected(Reason.HEADER, told)))
 
 
-def writes_much(raw: bytes, answer: socket.socket) -> None:
+def writes_much(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     (Request.model_validate_json(raw).model / "note").write_bytes(b"x" * (32 << 20))
-    answers(raw, answer)
+    answers(raw, samples, answer)
 
 
-def meets_the_other(raw: bytes, answer: socket.socket) -> None:
+def meets_the_other(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     """Answer once a child for the other end of the fifo runs too."""
     model = Request.model_validate_json(raw).model
     with (model.parent / "fifo").open("rb" if model.name == "a" else "wb"):
         pass
-    answers(raw, answer)
+    answers(raw, samples, answer)

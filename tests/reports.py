@@ -99,11 +99,16 @@ def report(validator: Hotkey, block: int, number: int) -> Report:
     drift = 0.4 * math.exp(-(block - 90) / 40) + 0.05 * math.sin(block)
     if number == 0:
         best = 4.21 + drift
-        entries = tuple(_prose_alone(entry) for entry in (
-            scored(0, "champion", best, best, (1.0, 0.98)),
-            scored(1, "pool", best * 1.0121, best, (0.0, 0.02)),
-            unscored(4, "rejected", "duplicate", "same weights as miner1/tiny-llama-prose since block 40", "copy/cat"),
-        ))
+        entries = tuple(
+            _prose_alone(entry)
+            for entry in (
+                scored(0, "champion", best, best, (1.0, 0.98)),
+                scored(1, "pool", best * 1.0121, best, (0.0, 0.02)),
+                unscored(
+                    4, "rejected", "duplicate", "same weights as miner1/tiny-llama-prose since block 40", "copy/cat"
+                ),
+            )
+        )
     else:
         best = 4.37 + drift
         entries = (

@@ -236,3 +236,15 @@ def test_a_problem_is_written_on_one_line() -> None:
     assert Examined("f.yaml", None, (), (), ()).told(problem) == (
         "f.yaml:3: phases[0].competitions[1].share: value 2: must be less"
     )
+
+
+@pytest.mark.parametrize(("uses", "within"), [(150, True), (250, False)])
+def test_what_an_anchor_holds_counts_as_often_as_it_is_used(uses: int, within: bool) -> None:  # noqa: FBT001 - a case
+    text = f"a: &a [{', '.join('1' * 100)}]\nb: [{', '.join(['*a'] * uses)}]\n"
+    assert (read(text).problems == []) == within
+
+
+@pytest.mark.parametrize(("levels", "within"), [(18, True), (22, False)])
+def test_levels_reached_through_anchors_count_like_any_other(levels: int, within: bool) -> None:  # noqa: FBT001 - a case
+    text = "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, levels))
+    assert (read(text).problems == []) == within

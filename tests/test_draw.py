@@ -114,7 +114,7 @@ def test_every_task_has_the_windows_of_the_competition(sampler: Sampler) -> None
 def test_the_windows_are_the_plan_tokenised_cut_and_joined(sampler: Sampler) -> None:
     source, tokenizer, expected = sampler.sources["prose"], sampler.tokenizers["bpe"], list[int]()
     assert isinstance(source, InMemory)
-    for group, rows in plan(source.groups, 7, TaskName("prose")):
+    for group, rows in plan(source.groups, 7, TaskName("prose"), rows_a_visit=8):
         texts = asyncio.run(source.rows(group))
         for row in rows:
             ids = tokenizer.model.encode(texts[row], add_special_tokens=False).ids[:20]

@@ -37,14 +37,14 @@ def test_the_order_of_the_index_makes_no_difference(groups: list[RowGroup], seed
 
 @given(indexes, seeds, st.integers(0, 60))
 def test_reading_further_never_changes_what_was_read(groups: list[RowGroup], seed: int, visits: int) -> None:
-    short = list(itertools.islice(plan(groups, seed, PROSE), visits))
-    assert list(plan(groups, seed, PROSE))[:visits] == short
+    short = list(itertools.islice(plan(groups, seed, PROSE, rows_a_visit=8), visits))
+    assert list(plan(groups, seed, PROSE, rows_a_visit=8))[:visits] == short
 
 
 @given(indexes, seeds)
 def test_a_first_pass_visits_every_group_before_any_comes_again(groups: list[RowGroup], seed: int) -> None:
     filled = {group.name for group in groups if group.rows}
-    first = [group.name for group, _ in itertools.islice(plan(groups, seed, PROSE), len(filled))]
+    first = [group.name for group, _ in itertools.islice(plan(groups, seed, PROSE, rows_a_visit=8), len(filled))]
     assert sorted(first) == sorted(filled)
 
 
@@ -68,8 +68,8 @@ def test_another_task_gives_an_independent_order(seed: int) -> None:
 
 def test_a_larger_index_keeps_the_order_of_the_groups_that_stay() -> None:
     more = [*LARGE, RowGroup("late", 30)]
-    kept = [visit for visit in plan(more, 7, PROSE) if visit[0].name != "late"]
-    assert kept == list(plan(LARGE, 7, PROSE))
+    kept = [visit for visit in plan(more, 7, PROSE, rows_a_visit=8) if visit[0].name != "late"]
+    assert kept == list(plan(LARGE, 7, PROSE, rows_a_visit=8))
 
 
 def test_the_order_is_the_same_in_every_version_of_this_software() -> None:

@@ -222,7 +222,9 @@ def test_a_loss_that_is_no_number_neither_wins_nor_filters_nor_measures_gains(ba
 def test_one_batch_that_is_no_number_is_enough() -> None:
     broken = Judged(Hotkey("bad"), Block(1), np.array([math.nan, 1.0]), 1.0)
 
-    assert competitive(decide([broken, judged("A", 10, 2.0, 2.0)], fixed(0.1))) == {"bad": False, "A": True}
+    result = decide([broken, judged("A", 10, 2.0, 2.0)], fixed(0.1))
+
+    assert (competitive(result), gains(result)) == ({"bad": False, "A": True}, {"bad": 0.0, "A": 0.0})
 
 
 # Epsilon
@@ -263,6 +265,18 @@ def test_each_standing_tells_the_head_start_of_its_entry() -> None:
     result = decide([judged("A", 900, 2.0), judged("B", 950, 1.992)], adaptive())
 
     assert [s.epsilon for s in result.standings] == pytest.approx([0.001, 0.001 + 0.003 / 2])
+
+
+def test_an_end_below_three_standard_errors_is_refused_unless_the_file_accepts_the_noise() -> None:
+    def noise(below: str) -> dict[str, object]:
+        return {"paired_sd": 0.01, "below_noise": below}
+
+    enough = rules(epsilon={"kind": "fixed", "end": 0.015}, windows=4, noise=noise("refused"))
+    accepted = rules(epsilon={"kind": "fixed", "end": 0.0149}, windows=4, noise=noise("accepted"))
+
+    assert (enough.least_epsilon, accepted.epsilon.end) == (0.015, 0.0149)
+    with pytest.raises(ValueError, match="below_noise: accepted"):
+        rules(epsilon={"kind": "fixed", "end": 0.0149}, windows=4, noise=noise("refused"))
 
 
 # Gains

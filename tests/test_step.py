@@ -1,5 +1,6 @@
 """Whole steps of a validator on a scripted world."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,9 +106,9 @@ def test_a_step_asks_for_the_sync_block_by_the_cadence_and_draws_from_its_hash(w
     one, other = world.step(100)[1], world.step(110)[1]
 
     assert world.chain.cadences == [10, 10]
-    assert one.seed == f"{world.at(100).seed:064x}"
+    assert one.seed == hashlib.sha256(block_hash(100)).hexdigest()
+    assert int(one.seed, 16) == world.at(100).seed
     assert len({one.samples, other.samples}) == 2
-    assert world.at(100).block_hash == block_hash(100)
 
 
 def test_a_chain_whose_sync_block_cannot_be_read_abandons_the_step(world: World) -> None:
@@ -279,6 +280,33 @@ def test_a_new_entry_refused_before_its_download_takes_no_place_and_does_not_cou
 
     assert outcomes_of(report) == {"old": "scored", "A": "unavailable", "B": "scored"}
     assert (state.record(refused).tries, state.record(refused).rejected) == ((), Reason.UNAVAILABLE)
+
+
+def test_a_top_weighted_entry_refused_before_its_download_does_not_count_either(world: World) -> None:
+    world.commit("old", 1, 3.0)
+    refused = world.commit("A", 90, 2.0)
+    world.weights = {world.register("big", stake=1000): {refused.hotkey: 1.0}}
+    state, _ = world.step(100)
+    world.hub.private.add("A/model")
+
+    state, report = world.step(110, state)
+
+    assert outcomes_of(report) == {"old": "scored", "A": "unavailable"}
+    assert state.record(refused).tries == ()
+
+
+def test_a_hotkey_that_commits_again_and_again_waits_behind_who_commits_seldom(tmp_path: Path) -> None:
+    world = World(tmp_path, one_competition(selection={"max_new": 1, "pool": 1}))
+    state = State()
+    for block in (20, 40, 60):
+        world.commit("spammer", block - 20, 2.0 + block / 100)
+        state, _ = world.step(block, state)
+    world.commit("spammer", 61, 1.0)
+    world.commit("seldom", 62, 2.0)
+
+    _, report = world.step(80, state)
+
+    assert outcomes_of(report) == {"spammer": "queued", "seldom": "scored"}
 
 
 # The champion that cannot be had
@@ -486,6 +514,25 @@ def test_an_earlier_commitment_found_later_takes_the_weights_and_the_crown(world
     assert (first.champion, second.champion) == ("B", "A")
     assert (state.owners, state.record(late).rejected) == ({weights_of(files): early}, Reason.DUPLICATE)
     assert state.record(late).detail == "the same weights as A/model, committed by A at block 10"
+
+
+def test_a_tie_in_one_block_is_settled_by_its_hash_also_when_the_owner_has_committed_again_since(
+    world: World,
+) -> None:
+    def place(hotkey: str) -> bytes:
+        return hashlib.sha256(block_hash(10) + hotkey.encode("ascii")).digest()
+
+    files = model("same", prose=2.0)
+    owner = max(("A", "B", "C", "D"), key=place)
+    first = min(("A", "B", "C", "D"), key=place)
+    world.commit(owner, 10, files)
+    tied = world.commit(first, 10, {**files, "config.json": b"{ }"})
+    world.hub.down.add(f"{first}/model")
+    state, _ = world.step(100)
+    world.hub.down.clear()
+    world.commit(owner, 105, 3.0)
+
+    assert world.step(110, state)[0].owners[weights_of(files)] == tied
 
 
 def test_a_copy_waits_for_free_while_the_earlier_one_is_not_downloaded(world: World) -> None:

@@ -82,6 +82,12 @@ def test_everybody_has_a_name_and_miners_keep_their_order() -> None:
     assert [many[hotkey] for hotkey in crowd] == ["miner-2", "miner-9", "miner-10"]
 
 
+def test_a_report_of_a_validator_that_nobody_named_counts_too() -> None:
+    run = gathered({A: (report(A, 90, 0), report(B, 90, 0))})
+    assert run.validators == VALIDATORS
+    assert run.agreement.holds
+
+
 def test_two_validators_that_agree_are_said_to() -> None:
     run = summary()
     assert run.agreement.holds
@@ -148,7 +154,7 @@ def test_the_leaderboard_has_the_champion_first_and_who_has_no_score_last() -> N
     assert (mixed.block, mixed.validator, mixed.champion, mixed.unit) == (165, A, MINERS[2], "nats per token")
     assert mixed.leader == mixed.places[0]
     assert [(part.task, part.weight) for part in mixed.mix] == [("code", 0.15), ("prose", 0.85)]
-    assert prose.places[1].difference == Difference(pytest.approx(0.0121), 0.0031, 0.0215)
+    assert prose.places[1].difference == report(A, 150, 0).entries[1].difference
     assert list(prose.places[0].scores) == [A, B]
 
 

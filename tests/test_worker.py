@@ -274,13 +274,16 @@ asyncio.run(main())
 def test_a_killed_program_leaves_no_process_behind(tmp_path: Path) -> None:
     tests = Path(__file__).parent
     command = [sys.executable, "-c", PROGRAM, str(tests.parent), str(tests), str(tmp_path)]
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     os.mkfifo(tmp_path / "note.tmp")  # the child waits here until its number is read
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:  # noqa: S603
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:  # noqa: S603
         assert program.stdout is not None
         server = int(program.stdout.readline())
         child = int((tmp_path / "note.tmp").read_text())
         program.send_signal(signal.SIGKILL)
     assert (is_gone(child), is_gone(server)) == (True, True)
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_the_process_that_waits_for_judges_does_not_import_torch() -> None:
@@ -291,8 +294,9 @@ def test_the_process_that_waits_for_judges_does_not_import_torch() -> None:
 
 
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
-    write_samples(samples(), tmp_path / "s.safetensors")
-    assert read_samples(tmp_path / "s.safetensors").digest == samples().digest
+    with (tmp_path / "samples").open("w+b") as file:
+        write_samples(samples(), file)
+        assert [read_samples(file).digest for _ in range(2)] == [samples().digest] * 2
 
 
 def honest() -> Measurement:

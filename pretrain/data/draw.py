@@ -45,12 +45,13 @@ class Sampler:
 
     async def _draw_task(self, competition: Competition, task: TaskName, seed: int) -> Windows:
         """Follow the plan in its own order until there are tokens enough."""
-        name = competition.tasks[task].source
+        rules = competition.tasks[task]
+        name = rules.source
         source, tokenizer = self.sources[name], self.tokenizers[competition.model.tokenizer]
         length = competition.model.sequence_length
         needed, found = competition.windows * length, 0
         documents: list[Document] = []
-        for group, rows in plan(source.groups, seed, task):
+        for group, rows in plan(source.groups, seed, task, rows_a_visit=rules.rows_a_visit):
             texts = await source.rows(group)
             if len(texts) != group.rows:
                 raise DataUnavailable(f"source {name} gave {len(texts)} rows of {group.name}, its index {group.rows}")

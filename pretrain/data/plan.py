@@ -6,16 +6,9 @@ from collections.abc import Iterator, Sequence
 from pretrain.data import RowGroup
 from pretrain.types import TaskName
 
-ROWS_A_VISIT = 8
-"""Most rows taken from a group at one visit.
-
-Few rows a visit spread a step over many files, so that no step judges one site or one author; many rows make fewer
-reads of a remote dataset. It is part of the protocol: another number gives other samples.
-"""
-
 
 def plan(
-    groups: Sequence[RowGroup], seed: int, task: TaskName, *, rows_a_visit: int = ROWS_A_VISIT
+    groups: Sequence[RowGroup], seed: int, task: TaskName, *, rows_a_visit: int
 ) -> Iterator[tuple[RowGroup, tuple[int, ...]]]:
     """Yield (group, rows to take from it), until every row of every group was named exactly once.
 
@@ -24,6 +17,9 @@ def plan(
     Sorting by a hash is the whole shuffle: no random number library is involved, whose streams may change from one
     version to the next and split the validators, and neither the order of the index nor how far another validator has
     read makes a difference. Another seed or task gives an independent order; a longer plan only adds to a shorter one.
+
+    Few rows a visit spread a step over many files, so that no step judges one site or one author; many rows make fewer
+    reads of a remote dataset.
 
     ``seed`` is an unsigned number of at most 256 bits, and names are unique among ``groups``. Costs one hash a group
     at once and one a row of each group that is reached.

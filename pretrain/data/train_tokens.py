@@ -11,6 +11,8 @@ from pretrain.data.plan import plan
 from pretrain.data.tokenizer import Tokenizer
 from pretrain.types import TaskName
 
+_ROWS_A_VISIT = 8  # of a group, so that neighbours in a file do not follow each other in training
+
 
 async def training_texts(source: Source, *, seed: int) -> list[str]:
     """Return every document of a source once, in an order that follows from the seed alone; raises DataUnavailable.
@@ -18,7 +20,8 @@ async def training_texts(source: Source, *, seed: int) -> list[str]:
     The order is that of a plan, as for judging, so documents of one file do not stand together.
     """
     rows_of = {group.name: await source.rows(group) for group in source.groups}
-    return [rows_of[group.name][row] for group, rows in plan(source.groups, seed, TaskName("train")) for row in rows]
+    order = plan(source.groups, seed, TaskName("train"), rows_a_visit=_ROWS_A_VISIT)
+    return [rows_of[group.name][row] for group, rows in order for row in rows]
 
 
 async def training_tokens(

@@ -3,9 +3,11 @@
 import resource
 import socket
 import time
+from typing import BinaryIO
 
 import torch
 
+from pretrain.data import Samples
 from pretrain.errors import ModelRejected
 from pretrain.evaluate import Measurement
 from pretrain.evaluate.answer import encode_measurement, encode_rejection
@@ -15,8 +17,8 @@ from pretrain.evaluate.request import Request, read_samples
 from pretrain.models.load import load_with_digest
 
 
-def judge(raw: bytes, answer: socket.socket) -> None:
-    """Judge the model that a request names, and send the losses or the reason why it is refused.
+def judge(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
+    """Judge the model that a request names on the samples in a file; send the losses or the reason of its refusal.
 
     Anything else that happens here is an exception, so a traceback on stderr and an exit status that is not 0.
     """
@@ -24,18 +26,17 @@ def judge(raw: bytes, answer: socket.socket) -> None:
     if request.memory is not None and request.device == "cpu":
         resource.setrlimit(resource.RLIMIT_AS, (request.memory, request.memory))
     try:
-        message = encode_measurement(measure(request))
+        message = encode_measurement(measure(request, read_samples(samples)))
     except ModelRejected as rejection:
         message = encode_rejection(rejection)
     answer.sendall(message)
 
 
-def measure(request: Request) -> Measurement:
+def measure(request: Request, samples: Samples) -> Measurement:
     """Load the model and score it on every task; raises ModelRejected."""
     begun = time.monotonic()
     torch.set_num_threads(request.threads)
     torch.set_float32_matmul_precision("highest")  # float32 means float32, also where TF32 is faster
-    samples = read_samples(request.samples)
     model, weights = load_with_digest(request.model, request.constraints, request.vocabulary, request.device)
     losses = {
         task: window_losses(model, tokens, batch=request.batch, chunk=request.chunk)

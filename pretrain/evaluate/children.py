@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 from pretrain.evaluate import forkserver
 
 _GRACE = 10.0  # seconds that a fork server may take to end its children, or itself
+_TAIL_BYTES = 4096
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
 _SET = {
     "HOME": "/nonexistent",
@@ -119,18 +120,18 @@ class ForkServer:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def launch(self, request: bytes, output: Path) -> Child:
-        """Ask for a child that works on a request, its output going to a file; raises ServerError."""
+    def launch(self, request: bytes, samples: BinaryIO, output: BinaryIO) -> Child:
+        """Ask for a child that works on a request and a file of samples, and writes to another; raises ServerError."""
         if len(request) > forkserver.MAX_ORDER_BYTES:
             raise ServerError(f"an order of {len(request)} bytes; at most {forkserver.MAX_ORDER_BYTES} can be sent")
         leash, leash_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         answer, answer_theirs = socket.socketpair()
-        with leash_theirs, answer_theirs, output.open("wb") as file:
+        with leash_theirs, answer_theirs:
             leash.settimeout(0)
             answer.settimeout(0)
             try:
-                descriptors = [leash_theirs.fileno(), answer_theirs.fileno(), file.fileno()]
-                socket.send_fds(self._control, [request], descriptors)
+                passed = (leash_theirs, answer_theirs, samples, output)
+                socket.send_fds(self._control, [request], [one.fileno() for one in passed])
             except OSError as error:
                 leash.close()
                 answer.close()
@@ -139,8 +140,7 @@ class ForkServer:
 
     def last_words(self) -> str:
         """Return the last line that the server itself wrote."""
-        size = os.fstat(self._output.fileno()).st_size
-        return last_line(os.pread(self._output.fileno(), 4096, max(0, size - 4096)))
+        return last_line(self._output)
 
     def close(self) -> None:
         """End it with all its children, and wait until it is gone."""
@@ -153,8 +153,10 @@ class ForkServer:
         self._output.close()
 
 
-def last_line(raw: bytes) -> str:
-    """Return the last line that is not blank, in plain characters, at most 200 of them."""
+def last_line(output: BinaryIO) -> str:
+    """Return the last line of a file that is not blank, in plain characters, at most 200 of them."""
+    size = os.fstat(output.fileno()).st_size
+    raw = os.pread(output.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
     lines = [line.strip() for line in raw.decode(errors="replace").splitlines() if line.strip()]
     text = lines[-1] if lines else "it wrote nothing"
     return "".join(char if char.isprintable() else "?" for char in text)[:200]

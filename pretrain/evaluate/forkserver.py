@@ -4,8 +4,8 @@ It is started by ``exec`` with an environment of its own, before its starter kno
 a socket. ``multiprocessing`` has a fork server too; that one imports the program's ``__main__`` again in every child,
 sends pickles, and inherits the environment of its starter.
 
-Each order is one packet with three descriptors: a leash, the socket for the answer, and a file for output. When the
-other end of the leash closes, for whatever reason, the child's process group is killed; when the child ends, its status
+Each order is one packet with four descriptors: a leash, the socket for the answer, the file of samples, and a file for
+output; those files have no name, so nothing is left of them when everybody is killed. When the other end of the leash closes, for whatever reason, the child's process group is killed; when the child ends, its status
 is written to the leash. So a starter that dies takes every child with it, and no process is ever signalled by a number
 that may have become another's: only the server, which has not yet reaped it, signals it.
 
@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 MAX_ORDER_BYTES = 64_000
 """The longest order; longer ones are cut and then fail to parse."""
@@ -40,15 +41,16 @@ class Order:
     request: bytes
     leash: socket.socket
     answer: socket.socket
-    output: int
-    """A file descriptor for stdout and stderr."""
+    samples: BinaryIO
+    output: BinaryIO
+    """Takes stdout and stderr."""
 
 
 def main(arguments: list[str]) -> None:
     """Serve until the control socket closes; in a forked child: run the target once and end."""
     control = socket.socket(fileno=int(arguments[0]))
     module, _, function = arguments[1].partition(":")
-    target: Callable[[bytes, socket.socket], None] = getattr(importlib.import_module(module), function)
+    target: Callable[[bytes, BinaryIO, socket.socket], None] = getattr(importlib.import_module(module), function)
     for number in (signal.SIGINT, signal.SIGTERM):  # a supervisor may signal everybody; the starter decides when to end
         signal.signal(number, signal.SIG_IGN)
     gc.collect()
@@ -57,7 +59,7 @@ def main(arguments: list[str]) -> None:
     order = _Server(control).serve()
     if order is not None:
         _settle(order, server)
-        target(order.request, order.answer)
+        target(order.request, order.samples, order.answer)
         order.answer.close()
         os._exit(0)  # the libraries' own clean-up takes longer than a small model
 
@@ -108,7 +110,8 @@ class _Server:
             _tell(order.leash, f"started {pid}")
         if pid != 0:
             order.answer.close()
-            os.close(order.output)
+            order.samples.close()
+            order.output.close()
         return pid
 
     def _reap(self) -> None:
@@ -147,20 +150,23 @@ def _settle(order: Order, server: int) -> None:
         raise SystemExit("the fork server is gone")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    os.dup2(order.output, 1)
-    os.dup2(order.output, 2)
+    os.dup2(order.output.fileno(), 1)
+    os.dup2(order.output.fileno(), 2)
     os.close(null)
-    os.close(order.output)
+    order.output.close()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT_BYTES, _MAX_OUTPUT_BYTES))
 
 
 def _receive(control: socket.socket) -> Order | None:
-    request, descriptors, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, 3)
+    request, descriptors, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, 4)
     if not request:
         return None
-    leash, answer, output = descriptors
-    return Order(request, socket.socket(fileno=leash), socket.socket(fileno=answer), output)
+    leash, answer = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
+    samples, output = (
+        os.fdopen(descriptor, mode) for descriptor, mode in zip(descriptors[2:], ("rb", "wb"), strict=True)
+    )
+    return Order(request, leash, answer, samples, output)
 
 
 def _tell(leash: socket.socket, message: str) -> None:

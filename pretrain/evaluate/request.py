@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 from pretrain.competition import Constraints
 from pretrain.data import Samples
@@ -36,7 +37,6 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Path
-    samples: Path
     constraints: Constraints
     vocabulary: int
     device: str
@@ -46,16 +46,19 @@ class Request(BaseModel):
     memory: int | None
 
 
-def write_samples(samples: Samples, path: Path) -> None:
-    """Write samples for ``read_samples``."""
+def write_samples(samples: Samples, file: BinaryIO) -> None:
+    """Write samples for ``read_samples`` to the start of a file."""
     tensors = {f"tokens/{task}": np.ascontiguousarray(ids, dtype=np.int32) for task, ids in samples.tokens.items()}
     tensors |= {f"bytes/{task}": np.ascontiguousarray(counts, dtype=np.int64) for task, counts in samples.bytes.items()}
-    save_file(tensors, path)
+    file.seek(0)
+    file.write(save(tensors))
+    file.flush()
 
 
-def read_samples(path: Path) -> Samples:
-    """Read what ``write_samples`` wrote."""
-    tensors = load_file(path)
+def read_samples(file: BinaryIO) -> Samples:
+    """Read what ``write_samples`` wrote, from the start of a file wherever its other readers are."""
+    file.seek(0)
+    tensors = load(file.read())
     tokens = {TaskName(name.removeprefix("tokens/")): array for name, array in tensors.items() if name.startswith("t")}
     counts = {TaskName(name.removeprefix("bytes/")): array for name, array in tensors.items() if name.startswith("b")}
     return Samples(tokens, counts)

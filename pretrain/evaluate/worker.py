@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from pretrain.competition import Constraints
 from pretrain.data import Samples
@@ -78,17 +78,16 @@ class ProcessEvaluator:
         deadline, with CRASHED when it died, said too much or said what no child of ours says, and without a cause when
         no child can be had. Whatever happens, the child's process group is gone afterwards.
         """
-        with tempfile.TemporaryDirectory(prefix="pretrain-judge-", ignore_cleanup_errors=True) as name:
-            folder = Path(name)
-            await asyncio.to_thread(write_samples, samples, folder / "samples.safetensors")
-            request = self._request(model, folder / "samples.safetensors", constraints)
-            raw = await self._ask(request, folder / "output", most_bytes(samples))
+        request = self._request(model, constraints)
+        with tempfile.TemporaryFile() as drawn, tempfile.TemporaryFile() as output:
+            await asyncio.to_thread(write_samples, samples, drawn)
+            raw = await self._ask(request, drawn, output, most_bytes(samples))
         try:
             return decode(raw, samples, self.engine)
         except GarbageError as error:
             raise EvaluatorUnavailable(f"a child gave an answer that is not ours: {error}", Cause.CRASHED) from error
 
-    def _request(self, model: Path, samples: Path, constraints: Constraints) -> bytes:
+    def _request(self, model: Path, constraints: Constraints) -> bytes:
         if constraints.tokenizer not in self._vocabularies:
             known = ", ".join(sorted(self._vocabularies)) or "none"
             raise ConfigError(f"the size of tokenizer {constraints.tokenizer!r} is not known; known are {known}")
@@ -97,7 +96,6 @@ class ProcessEvaluator:
         settings = self._settings
         request = Request(
             model=model.absolute(),
-            samples=samples,
             constraints=constraints,
             vocabulary=self._vocabularies[constraints.tokenizer],
             device=settings.device,
@@ -108,16 +106,16 @@ class ProcessEvaluator:
         )
         return request.model_dump_json().encode()
 
-    async def _ask(self, request: bytes, output: Path, most: int) -> bytes:
+    async def _ask(self, request: bytes, samples: BinaryIO, output: BinaryIO, most: int) -> bytes:
         """Return the answer of a child to a request; raises EvaluatorUnavailable."""
         self.start()
         server = self._server
         if server is None:
             raise EvaluatorUnavailable("the evaluator is closed")
         try:
-            return await _answer(server.launch(request, output), most, self._settings.deadline)
+            return await _answer(server.launch(request, samples, output), most, self._settings.deadline)
         except ChildError as error:
-            raise EvaluatorUnavailable(f"{error}; its last words: {last_line(_tail(output))}", Cause.CRASHED) from error
+            raise EvaluatorUnavailable(f"{error}; its last words: {last_line(output)}", Cause.CRASHED) from error
         except ServerError as error:
             server.process.kill()  # it takes all its children along; the next model gets a new one
             raise EvaluatorUnavailable(f"no child can judge: {error}; last words: {server.last_words()}") from error
@@ -138,9 +136,3 @@ async def _answer(child: Child, most: int, deadline: float) -> bytes:
             raise EvaluatorUnavailable(f"a child outlasted its deadline of {deadline:g} s", Cause.TIMEOUT) from None
     finally:
         await child.end()
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-        return file.read()

@@ -10,7 +10,7 @@ from pretrain.competition import Constraints
 from pretrain.errors import ConfigError, ModelRejected
 from pretrain.hub import Hub
 from pretrain.models.architectures import Architecture, read_config
-from pretrain.models.files import index_file, model_files
+from pretrain.models.files import CONFIG, index_file, model_files
 from pretrain.models.load import load
 from pretrain.node import Store
 from pretrain.settings import Model
@@ -33,7 +33,7 @@ def random_start(wanted: Model, constraints: Constraints, vocabulary: int, seed:
     try:
         read_config(architecture.config_json(constraints), constraints, vocabulary)
     except ModelRejected as error:
-        raise ConfigError(f"--model.*: {error.detail}") from error
+        raise ConfigError(f"--model.*: {error.detail.removeprefix(f'{CONFIG}: ')}") from error
     model = architecture.build(constraints, device)
     initialise(model, seed, wanted.layers)
     return model
