@@ -32,7 +32,7 @@ LONGEST_POLL = 12.0  # seconds; a block of the real chain
 
 PROGRAM = Program(
     name="neurons/validator.py",
-    about="Judges every model of the subnet on the same windows as the other validators, and sets weights by the result.",
+    about="Judge every model of the subnet on the same windows as the other validators, and set weights by the result.",
     examples="""  neurons/validator.py --wallet.name alice --wallet.hotkey default \\
       --subtensor.network file:localnet-run/chain.sqlite --hub folder:localnet-run/hub \\
       --competitions localnet-run/competition.yaml --dir my-validator --wandb.off

@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -40,7 +41,7 @@ class Finished:
 def start(*arguments: str, token: str | None = None) -> subprocess.Popen[str]:
     names = ("PATH", "HOME", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
     environment = {name: os.environ[name] for name in names if name in os.environ} | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, str(ROOT / "neurons" / "miner.py"), *arguments],
         env=environment | ({"HF_TOKEN": token} if token else {}),
         stdout=subprocess.PIPE,
@@ -56,13 +57,8 @@ def ended(process: subprocess.Popen[str]) -> Finished:
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> Finished:
     """Run the program's main in this process, which has torch already."""
-    sys.path.insert(0, str(ROOT / "neurons"))
     try:
-        from miner import main  # noqa: PLC0415 - a program, not a package
-    finally:
-        sys.path.remove(str(ROOT / "neurons"))
-    try:
-        code = main(arguments)
+        code = importlib.import_module("miner").main(arguments)
     except SystemExit as left:
         code = int(left.code or 0)
     text = capsys.readouterr()
@@ -97,6 +93,7 @@ def subnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _in_the_subnet(subnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(subnet)
+    monkeypatch.syspath_prepend(str(ROOT / "neurons"))
 
 
 def rules() -> dict[str, object]:
@@ -201,7 +198,7 @@ def test_explaining_loads_neither_torch_nor_keys() -> None:
         (["train", "--train.lr", "0"], "error: --train.lr '0': expected greater than 0"),
         (["publish"], "error: --repo is missing"),
         (["train", "--competitions", "nowhere.yaml"], "error: nowhere.yaml"),
-        (["score", "--competitions", "competition.yaml"], "error: --dir miner: no finished model in miner/model; make one"),
+        (["score", "--competitions", "competition.yaml"], "error: --dir miner: no finished model in miner/model"),
         (["run", *network(), "--repo", "alice/m"], "error: HF_TOKEN is not set: put the hub's token that owns"),
         (
             ["train", *training("x"), "--model.heads", "5"],

@@ -17,7 +17,7 @@ from pretrain.hub.folder import FolderHub, create
 from pretrain.models.files import local_files
 from pretrain.publish import Publication, publish
 from pretrain.types import CompetitionId
-from tests.subnet import NETUID, Subnet, parameters, subnet
+from subnet import NETUID, Subnet, parameters, subnet
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pretrain.errors import ConfigError, HubUnavailable
 from pretrain.evaluate import Measurement
 from pretrain.self_score import Bench, Verdict, leaders, would_beat
 from pretrain.types import Block, CompetitionId
-from tests.fakes import CADENCE, FakeEvaluator, World, model, one_competition, schedule_of
+from fakes import CADENCE, FakeEvaluator, World, model, one_competition, schedule_of
 
 S = 10 * CADENCE
 LINEAR = {"kind": "linear", "start": 0.02, "end": 0.001, "blocks": 200}

@@ -28,7 +28,7 @@ def localnet(  # noqa: PLR0913 - one argument a flag
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless all validators agree on scored models.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless the validators agree.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a whole subnet: a chain with Yuma consensus, a model hub, miners that train, validators that judge.

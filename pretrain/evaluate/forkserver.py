@@ -5,9 +5,10 @@ a socket. ``multiprocessing`` has a fork server too; that one imports the progra
 sends pickles, and inherits the environment of its starter.
 
 Each order is one packet with four descriptors: a leash, the socket for the answer, the file of samples, and a file for
-output; those files have no name, so nothing is left of them when everybody is killed. When the other end of the leash closes, for whatever reason, the child's process group is killed; when the child ends, its status
-is written to the leash. So a starter that dies takes every child with it, and no process is ever signalled by a number
-that may have become another's: only the server, which has not yet reaped it, signals it.
+output; those files have no name, so nothing is left of them however the starter ends. When the other end of the leash
+closes, for whatever reason, the child's process group is killed; when the child ends, its status is written to the
+leash. So a starter that dies takes every child with it, and no process is ever signalled by a number that may have
+become another's: only the server, which has not yet reaped it, signals it.
 
 Run as ``python -m pretrain.evaluate.forkserver CONTROL_DESCRIPTOR MODULE:FUNCTION``.
 """
@@ -163,9 +164,7 @@ def _receive(control: socket.socket) -> Order | None:
     if not request:
         return None
     leash, answer = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
-    samples, output = (
-        os.fdopen(descriptor, mode) for descriptor, mode in zip(descriptors[2:], ("rb", "wb"), strict=True)
-    )
+    samples, output = open(descriptors[2], "rb"), open(descriptors[3], "wb")  # noqa: PTH123, SIM115 - already open
     return Order(request, leash, answer, samples, output)
 
 

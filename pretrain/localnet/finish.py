@@ -11,7 +11,7 @@ from pretrain.localnet.view import View, labels
 from pretrain.schedule import ParquetSource
 from pretrain.summary import ChainFacts, EpochRow, Summary, WeightsRow, gather
 from pretrain.summary import Run as RunFacts
-from pretrain.types import Block
+from pretrain.types import Block, Digest
 
 COMPUTES = ("pretrain", "torch", "transformers", "tokenizers")
 """Packages whose versions may move a number."""
@@ -30,7 +30,7 @@ def summarise(run: Run, view: View) -> Summary:
         versions={"python": platform.python_version(), **{name: version(name) for name in COMPUTES}},
         schedule=schedule.name,
         schedule_digest=schedule.digest,
-        data={**texts, **tokenizers},
+        data={name: Digest(digest) for name, digest in {**texts, **tokenizers}.items()},
     )
     chain = ChainFacts(
         weights=tuple(WeightsRow(row.block, row.hotkey, row.shares) for row in view.rows),
