@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from pretrain.commands import bench, commitment, competitions, localnet, score
+from pretrain.commands import bench, chain, commitment, competitions, localnet, score
 from pretrain.errors import ConfigError, Refused, Unavailable
 
 WRONG = 2
@@ -22,6 +22,7 @@ First commands:
   pretrain competitions check competitions/*.yaml
   pretrain competitions show competitions/localnet.yaml --block 0
   pretrain commitment decode TEXT                 what a text on chain names
+  pretrain score MODEL --competition 1            what a validator would measure
 
 \b
 Exit code: 0 it is so, 1 it is not so, 2 the question was wrong.
@@ -36,6 +37,7 @@ app.add_typer(competitions.app, name="competitions")
 app.add_typer(commitment.app, name="commitment")
 app.command("score")(score.score)
 app.add_typer(bench.app, name="bench")
+app.add_typer(chain.app, name="chain")
 
 
 def main(arguments: list[str] | None = None) -> None:

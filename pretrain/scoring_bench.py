@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +37,10 @@ class Timing:
     repeats: int
     seconds: float
     """Median, for ``judged`` of every entry, ``decide`` and ``step_weights``."""
+    cpu_seconds: float
+    """The same in time of the processor, which a busy machine moves less."""
     ratio: float
-    """How many times as long the plain loop takes on the smaller case."""
+    """How many times as long the plain loop takes on the smaller case, by the processor's time."""
     ratio_entries: int
     ratio_batches: int
 
@@ -60,10 +62,10 @@ def time_scoring(compare: str, repeats: int, entries: int = 256, batches: int = 
     """Return the times of one way to compare; checked against the plain loop first."""
     small = make_case(compare, entries=max(2, entries // 8), batches=max(2, batches // 3))
     check(small)
-    fast = _median(lambda: by_arrays(small), repeats)
-    slow = _median(lambda: by_loops(small), repeats)
+    _, fast = _median(lambda: by_arrays(small), repeats)
+    _, slow = _median(lambda: by_loops(small), repeats)
     whole = make_case(compare, entries, batches)
-    seconds = _median(lambda: by_arrays(whole), repeats)
+    seconds, cpu_seconds = _median(lambda: by_arrays(whole), repeats)
     return Timing(
         compare=compare,
         entries=entries,
@@ -71,6 +73,7 @@ def time_scoring(compare: str, repeats: int, entries: int = 256, batches: int = 
         tasks=len(_WEIGHTS),
         repeats=repeats,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         ratio=slow / fast,
         ratio_entries=len(small.losses),
         ratio_batches=small.competition.windows,
@@ -162,17 +165,17 @@ def _share(mine: float, theirs: float) -> float:
     return 1.0 if mine > theirs else 0.5 if mine == theirs else 0.0
 
 
-def _median(work: Callable[[], object], repeats: int) -> float:
-    """Return the median of the seconds that some calls take, one more beforehand not counted."""
+def _median(work: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Return the median seconds of some calls, by the wall and by the processor; one more beforehand is not counted."""
     work()
-    times: Sequence[float] = [_seconds(work) for _ in range(repeats)]
-    return statistics.median(times)
+    times = [_seconds(work) for _ in range(repeats)]
+    return statistics.median(wall for wall, _ in times), statistics.median(cpu for _, cpu in times)
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+def _seconds(work: Callable[[], object]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _hotkey(index: int) -> Hotkey:

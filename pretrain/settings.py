@@ -111,7 +111,7 @@ class Train(Group):
     """How to train it."""
 
     tokens: Annotated[int, Field(ge=0)] = Field(default=900_000, description="tokens to train on in all; 0: none")
-    batch: Count = Field(default=16, description="windows of an optimizer step")
+    batch: Count = Field(default=4, description="windows of an optimizer step")
     lr: Annotated[float, Field(gt=0)] = Field(default=4e-3, description="peak learning rate of AdamW")
     warmup: Share = Field(default=0.05, description="share of the tokens over which the rate rises")
     decay: Share = Field(default=0.5, description="share of the tokens, at the end, over which it falls to 0")

@@ -213,9 +213,10 @@ class FakeHub:
 
 @dataclass
 class FakeStore:
-    """Folders by content digest."""
+    """Folders by content digest; ``script`` holds what happens first, one a call, None being nothing."""
 
     root: Path
+    script: dict[Digest, list[PretrainError | None]] = field(default_factory=dict)
 
     def path(self, content: Digest) -> Path | None:
         folder = self._folder(content)
@@ -224,6 +225,9 @@ class FakeStore:
     async def fetch(
         self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], content: Digest
     ) -> Path:
+        error = self.script[content].pop(0) if self.script.get(content) else None
+        if error:
+            raise error
         if self.path(content) is None:
             arriving = self.root / "arriving" / repo.replace("/", "-")
             arriving.mkdir(parents=True, exist_ok=True)

@@ -44,7 +44,7 @@ class SharedClock:
 
 def _start(work: Callable[..., None], *arguments: object) -> tuple[ForkProcess, Connection]:
     ours, theirs = FORK.Pipe()
-    process = FORK.Process(target=work, args=(theirs, *arguments))
+    process = FORK.Process(target=work, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
     return process, ours
@@ -73,7 +73,7 @@ def _write_much(answers: Connection, chain: LocalChain, net: Subnet, index: int,
 
 
 def test_four_processes_write_at_once_and_every_accepted_call_is_kept(net: Subnet, shared: list[LocalChain]) -> None:
-    together = FORK.Barrier(4)
+    together = FORK.Barrier(4, timeout=60)
     started = [_start(_write_much, shared[index], net, index, together) for index in range(4)]
     answers: list[tuple[int, Snapshot, Snapshot]] = [connection.recv() for _, connection in started]
     for process, connection in started:

@@ -200,13 +200,14 @@ def test_an_entry_too_young_to_be_judged_keeps_its_hotkeys_average() -> None:
 
 def test_what_left_the_chain_long_ago_is_forgotten_but_whose_weights_they_were_is_not() -> None:
     rules = one_competition(selection={"fairness_blocks": 50})
-    old, recent, tried = entry("old", 5), entry("recent", 60), entry("tried", 6)
+    old, recent, tried, there = entry("old", 5), entry("recent", 60), entry("tried", 6), entry("there", 7)
     records = [Record(old, judged=Block(49)), Record(recent), Record(tried, tries=(Block(50),)), Record(A, score=1.0)]
+    records.append(Record(there, rejected=Reason.UNAVAILABLE))
     before = replace(State().with_records(records), owners={Digest("w"): old})
 
-    state, _ = judge(facts_of({A: Role.POOL}, schedule=rules), before, scored(A, 1.0))
+    state, _ = judge(facts_of({A: Role.POOL}, there, schedule=rules), before, scored(A, 1.0))
 
-    assert (set(state.records), state.owners) == ({recent, tried, A}, {"w": old})
+    assert (set(state.records), state.owners) == ({recent, tried, A, there}, {"w": old})
 
 
 def test_a_state_is_never_changed_in_place() -> None:

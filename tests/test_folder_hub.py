@@ -142,17 +142,16 @@ def test_a_listing_that_cannot_be_read_is_the_hubs_fault(root: Path, model: Path
 
 
 def _publish_many(answers: Connection, root: Path, model: Path, token: str) -> None:
-    answers.send("started")
     hub = FolderHub(root, token)
     while True:
         for name in range(20):
             (model / "config.json").write_bytes(b"%d" % name)
-            asyncio.run(hub.publish(model, f"a/model{name}"))
+            answers.send(asyncio.run(hub.publish(model, f"a/model{name}")))
 
 
 def _run(work: Callable[..., None], *arguments: object) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     ours, theirs = FORK.Pipe()
-    process = FORK.Process(target=work, args=(theirs, *arguments))
+    process = FORK.Process(target=work, args=(theirs, *arguments), daemon=True)
     process.start()
     theirs.close()
     return process, ours
@@ -163,14 +162,13 @@ def test_a_process_killed_while_it_publishes_leaves_only_whole_revisions(
 ) -> None:
     for turn in range(6):
         process, answers = _run(_publish_many, root, model, "token")
-        assert answers.recv() == "started"
-        process.join(timeout=0.05 + 0.023 * turn)
+        published = [answers.recv() for _ in range(2)]
+        process.join(timeout=0.007 * turn)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     hub = FolderHub(root, "token")
-    found = [path.parent.parent.name for path in root.rglob("revisions/*.json")]
-    assert found
+    assert set(published) <= {path.stem for path in root.rglob("revisions/*.json")}
     for name in {path.parent.name for path in root.rglob("latest")}:
         asyncio.run(hub.open(f"a/{name}"))
         for listing in (root / "repos" / "a" / name / "revisions").glob("*.json"):

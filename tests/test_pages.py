@@ -14,8 +14,8 @@ from pretrain.summary import from_json
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 HTML = """
-html head meta title style body main header section footer div span p br h1 h2 h3 table thead tbody tr th td b code ul li
-figure figcaption details summary dl dt dd svg g path text tspan defs use clippath rect
+html head meta title style body main header section footer div span p br h1 h2 h3 table thead tbody tr th td b code ul
+li figure figcaption details summary dl dt dd svg g path text tspan defs use clippath rect
 """
 
 

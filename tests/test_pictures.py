@@ -115,10 +115,10 @@ def test_a_lone_entry_has_nobody_to_be_compared_with(draw: Callable[..., Picture
 
 
 def test_labels_of_any_kind_are_drawn_as_text() -> None:
-    hostile = "$\\frac$<b>\u202e日本$"
+    hostile = "$\\frac$<b>\u202e日本"
     labels = {**LABELS, MINERS[0]: hostile, MINERS[2]: hostile}
     found = drawn(replace(summary(), labels=labels))
-    assert "$\\frac$<b>???$" in words(found["incentive"])
+    assert "$\\frac$<b>???" in words(found["incentive"])
     assert all("<b>" not in svg(picture) for picture in found.values())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from subnet import NETUID, Subnet, parameters, subnet
 from tiny import tiny_llama
 
 from pretrain.chain import Chain
@@ -17,7 +18,6 @@ from pretrain.hub.folder import FolderHub, create
 from pretrain.models.files import local_files
 from pretrain.publish import Publication, publish
 from pretrain.types import CompetitionId
-from subnet import NETUID, Subnet, parameters, subnet
 
 
 @dataclass(frozen=True)

@@ -209,8 +209,9 @@ def test_the_entries_stand_in_order_of_precedence() -> None:
     assert [one.hotkey for one in chosen(state_of(records)).entries] == ["y", "z", "x"]
 
 
-def test_the_pool_is_taken_by_average_then_win_rate_then_score_then_block_then_hotkey() -> None:
-    rules = one_competition(selection={"pool": 5, "max_returns": 0})
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_the_pool_is_taken_by_average_then_win_rate_then_score_then_block_then_hotkey(size: int) -> None:
+    rules = one_competition(selection={"pool": size, "max_returns": 0})
     tied = sorted(("t", "u"), key=lambda name: hotkey_order(Hotkey(name)))
     records = [
         scored(entry("average", 90), 9.0),
@@ -224,7 +225,7 @@ def test_the_pool_is_taken_by_average_then_win_rate_then_score_then_block_then_h
 
     found = chosen(state_of(records, averages={"average": 0.1}), rules=rules)
 
-    assert set(roles(found)) == {"average", "rate", "score", "block", tied[0]}
+    assert set(roles(found)) == {*["average", "rate", "score", "block", tied[0]][:size]}
 
 
 def test_the_pool_is_filled_besides_the_champion_and_the_top_weighted() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import CADENCE, FakeEvaluator, World, model, one_competition, schedule_of
 
 from pretrain.data import Samples
 from pretrain.errors import ConfigError, HubUnavailable
 from pretrain.evaluate import Measurement
 from pretrain.self_score import Bench, Verdict, leaders, would_beat
 from pretrain.types import Block, CompetitionId
-from fakes import CADENCE, FakeEvaluator, World, model, one_competition, schedule_of
 
 S = 10 * CADENCE
 LINEAR = {"kind": "linear", "start": 0.02, "end": 0.001, "blocks": 200}

@@ -28,6 +28,7 @@ from pretrain.errors import (
     EvaluatorUnavailable,
     HubUnavailable,
     ModelRejected,
+    PretrainError,
     Reason,
     Unavailable,
 )
@@ -367,6 +368,17 @@ def test_a_champion_whose_bytes_were_lost_and_do_not_come_is_waited_for(world: W
     state, report = world.step(110, state)
 
     assert (report.abandoned, report.samples) == ("champion A: the download stalls", None)
+
+
+def test_a_champion_whose_bytes_are_lost_while_others_are_judged_is_waited_for(world: World) -> None:
+    state = crowned(world)
+    content = content_of(model("A", prose=2.0, code=2.0))
+    world.store.script[content] = [None, HubUnavailable("swept away, and the hub does not answer")]
+
+    after, report = world.step(110, state)
+
+    assert report.abandoned == "champion A: swept away, and the hub does not answer"
+    assert after.records == state.records
 
 
 def test_another_entry_that_does_not_answer_is_not_waited_for(world: World) -> None:
@@ -728,12 +740,28 @@ def test_a_past_champion_whose_bytes_are_gone_is_no_reference_and_the_report_say
     assert report.notes == ("past champion A could not be measured from the local store and is no reference",)
 
 
-def test_a_past_champion_that_crashes_as_a_reference_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [crash(), timeout(), ModelRejected(Reason.NOT_FINITE, "loss nan")])
+def test_a_past_champion_that_cannot_be_measured_as_a_reference_is_none(tmp_path: Path, error: PretrainError) -> None:
     world, state = referred(tmp_path)
     world.commit("A", 101, 5.0)
-    world.evaluator.script[weights_of(model("A", prose=1.8, code=1.8))] = [crash()]
+    world.evaluator.script[weights_of(model("A", prose=1.8, code=1.8))] = [error]
 
     assert world.step(120, state)[1].references == ()
+
+
+def test_a_champion_whose_repository_does_not_answer_still_measures_gains_when_patience_ends(tmp_path: Path) -> None:
+    rules = one_competition(competition={"epsilon": ADAPTIVE}, selection={"champion_patience": 1})
+    world = World(tmp_path, rules)
+    world.commit("A", 20, 1.8)
+    state, _ = world.step(100)
+    copy = world.commit("launderer", 101, 1.79)
+    world.hub.down.add("A/model")
+    state, _ = world.step(120, state)
+
+    state, report = world.step(130, state)
+
+    assert (report.references, report.champion) == (("A",), "launderer")
+    assert state.record(copy).gain == pytest.approx(1 - 1.79 / 1.8)
 
 
 def test_the_last_three_distinct_champions_are_remembered(world: World) -> None:

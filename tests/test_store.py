@@ -145,7 +145,7 @@ def test_only_the_dead_are_swept(tmp_path: Path) -> None:
     root, started = tmp_path / "store", []
     for _ in range(2):
         ours, theirs = FORK.Pipe()
-        process = FORK.Process(target=_download_for_ever, args=(theirs, root))
+        process = FORK.Process(target=_download_for_ever, args=(theirs, root), daemon=True)
         process.start()
         theirs.close()
         started.append((process, ours, ours.recv()))
@@ -178,7 +178,7 @@ def test_processes_that_fetch_one_model_at_once_share_it(tmp_path: Path, hub: tu
     started = []
     for _ in range(4):
         ours, theirs = FORK.Pipe()
-        process = FORK.Process(target=_fetch, args=(theirs, tmp_path / "store", *hub))
+        process = FORK.Process(target=_fetch, args=(theirs, tmp_path / "store", *hub), daemon=True)
         process.start()
         theirs.close()
         started.append((process, ours))

@@ -106,6 +106,12 @@ def test_a_miners_text_moves_no_cursor_and_is_no_markup() -> None:
     assert len(hostile) < 2000
 
 
+def test_a_scored_model_with_a_hostile_name_is_no_markup_either() -> None:
+    step = report(VALIDATORS[0], 105, 1)
+    named = replace(step, entries=tuple(replace(entry, repo="[red]a[/red]/:smile:") for entry in step.entries))
+    assert "champion [red]a[/red]/:smile: 4.5964" in read(tables.step_table(named))
+
+
 def test_every_table_fits_in_a_hundred_columns() -> None:
     entries = tuple(
         replace(entry, repo="n" * 60 + "/" + "m" * 60, difference=entry.difference and Difference(1.505, 0.125, 3))

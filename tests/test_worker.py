@@ -230,9 +230,11 @@ def test_a_lost_fork_server_is_nobodys_fault_and_replaced(tmp_path: Path) -> Non
 
 def test_a_fork_server_that_hangs_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children, "_GRACE", 0.3)
-    error = unavailable(hostile("stops_the_server", deadline=0.3), tmp_path)
-    assert (error.cause, "did not end a child" in str(error)) == (None, True)
-    assert is_gone(int((tmp_path / "note").read_text()))
+    with hostile("stops_the_server", deadline=0.3) as evaluator:
+        with pytest.raises(EvaluatorUnavailable, match="did not end a child") as caught:
+            judge(evaluator, tmp_path)
+        assert caught.value.cause is None
+        assert is_gone(int((tmp_path / "note").read_text()))
 
 
 def test_a_fork_server_that_cannot_import_its_libraries_says_which(tmp_path: Path) -> None:

@@ -32,10 +32,12 @@ def scoring(
     if as_json:
         emit({"limit": scoring_bench.LIMIT, "within": so, "timings": [vars(timing) for timing in timings]})
     else:
+        limit = f"{scoring_bench.LIMIT * 1000:.0f} ms"
         for timing in timings:
             say(
-                f"compare {timing.compare}: {timing.seconds * 1000:.1f} ms, median of {timing.repeats}"
-                f" (limit {scoring_bench.LIMIT * 1000:.0f} ms); {timing.entries} entries, {timing.batches} batches,"
-                f" {timing.tasks} tasks; {timing.ratio:.1f} times as fast as plain Python on a smaller case"
+                f"compare {timing.compare}: {timing.seconds * 1000:.1f} ms, of which the processor"
+                f" {timing.cpu_seconds * 1000:.1f} ms (median of {timing.repeats}, limit {limit});"
+                f" {timing.entries} entries, {timing.batches} batches, {timing.tasks} tasks;"
+                f" {timing.ratio:.1f} times as fast as plain Python on a smaller case"
             )
     verdict(so=so)

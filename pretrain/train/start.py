@@ -35,7 +35,7 @@ def random_start(wanted: Model, constraints: Constraints, vocabulary: int, seed:
     except ModelRejected as error:
         raise ConfigError(f"--model.*: {error.detail.removeprefix(f'{CONFIG}: ')}") from error
     model = architecture.build(constraints, device)
-    initialise(model, seed, wanted.layers)
+    initialise(model, seed, wanted.layers, wanted.hidden_size)
     return model
 
 
