@@ -14,6 +14,7 @@ from pretrain.chain import history, local
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.localnet import commands, prepare
+from pretrain.localnet import run as run_to_its_end
 from pretrain.localnet.prepare import TEMPLATE, Options, Run
 from pretrain.localnet.processes import RESTARTS, Daemon, end
 from pretrain.localnet.roles import cast
@@ -99,7 +100,7 @@ def test_secrets_stand_in_no_command_line(run: Run) -> None:
 
 def test_nothing_is_complete_before_anything_was_committed(run: Run) -> None:
     view = final(run)
-    assert (view.entries, view.paid) == ((), False)
+    assert (view.entries, run_to_its_end.complete(run, view, {})) == ((), False)
 
 
 def program(folder: Path, code: str) -> Daemon:

@@ -25,7 +25,7 @@ from pretrain.types import Hotkey
 from pretrain.wallet import create_wallet
 
 BLOCK_TIME = 1.0  # seconds
-TEMPO = 20  # blocks between two epochs, less one
+TEMPO = 10  # blocks between two epochs, less one
 VALIDATOR_STAKE = 1_000 * RAO
 NEW_TASK_SHARE = 0.15
 """Share of the mixed competition that a source gets which `--data` adds."""
@@ -186,7 +186,7 @@ def _genesis(run: Run, schedule: Schedule) -> Genesis:
     parameters = Parameters(
         hyperparameters=replace(Hyperparameters(), tempo=TEMPO),
         block_time=BLOCK_TIME,
-        weights_rate_limit=TEMPO // 2,
+        weights_rate_limit=TEMPO,
         weights_version_key=schedule.version_key,
     )
     neurons = [

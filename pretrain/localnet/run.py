@@ -21,9 +21,8 @@ from pretrain.localnet.processes import Daemon, end
 from pretrain.localnet.roles import Miner
 from pretrain.localnet.view import View, look
 
-LOOK = 1.0  # seconds between two looks
+LOOK = 2.0  # seconds between two looks
 LINE = 15.0  # seconds between two lines where there is no terminal
-COMMON_WINDOWS = 2  # that each competition is judged in, once everything is decided
 
 
 @dataclass
@@ -77,22 +76,16 @@ def _watch(run: Run, daemons: dict[str, Daemon], deadline: float, stop: Stop, co
 
 
 def complete(run: Run, view: View, daemons: dict[str, Daemon]) -> bool:
-    """Whether every miner has published, every validator has decided on everything, and an epoch has paid for it."""
+    """Whether every miner has published, every validator has judged all of it, and an epoch has paid for that."""
     committed = {entry.hotkey for entry in view.entries}
     miners_done = all(
         run.hotkeys[part.name] in committed and part.name in daemons and daemons[part.name].done for part in run.miners
     )
-    decided = all(view.decided(validator) for validator in run.validators)
-    return miners_done and decided and view.paid and all(_rounds(run, view, c.id) for c in run.schedule.at(view.block))
-
-
-def _rounds(run: Run, view: View, competition: int) -> bool:
-    """Whether all validators decided a competition in enough common windows in which somebody was scored."""
-    windows = [
-        {r.block for r in view.reports.get(name, ()) if r.competition == competition and r.players}
-        for name in run.validators
-    ]
-    return len(set.intersection(*windows)) >= COMMON_WINDOWS if windows else True
+    decided = len(view.states) == len(run.validators) and all(map(view.decided, view.states))
+    settled = [view.settled(competition.competition_id) for competition in run.schedule.at(view.block)]
+    if not (miners_done and decided):
+        return False
+    return all(block is not None and view.paid_since(block) for block in settled)
 
 
 def _published(run: Run, copier: Miner, view: View) -> str | None:

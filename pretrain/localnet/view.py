@@ -13,7 +13,10 @@ from pretrain.localnet.prepare import Run
 from pretrain.memory import Memory
 from pretrain.report import Report
 from pretrain.state import State
-from pretrain.types import Block, Hotkey
+from pretrain.types import Block, CompetitionId, Hotkey
+
+COMMON_WINDOWS = 2
+"""In so many windows all validators must have scored everything before a run is complete."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,22 @@ class View:
         state = self.states.get(validator, State())
         return all(state.record(entry).decided for entry in self.entries)
 
-    @property
-    def paid(self) -> bool:
-        """Whether an epoch came after every validator had set weights on somebody."""
-        first = {row.hotkey: row.block for row in reversed(self.rows) if row.shares}
-        last = self.epochs[-1].block if self.epochs else 0
-        return len(first) == len(self.states) and last > max(first.values(), default=last)
+    def settled(self, competition: CompetitionId) -> Block | None:
+        """Return the second sync block at which all validators scored everything that is not refused; None: not yet."""
+        entered = {entry.hotkey for entry in self.entries if entry.competition == competition}
+        windows = []
+        for validator, state in self.states.items():
+            refused = {record.entry.hotkey for record in state.records.values() if record.rejected}
+            steps = [report for report in self.reports[validator] if report.competition == competition]
+            windows.append({report.block for report in steps if {*report.players} >= entered - refused})
+        common = sorted(set.intersection(*windows)) if windows else []
+        return common[COMMON_WINDOWS - 1] if len(common) >= COMMON_WINDOWS else None
+
+    def paid_since(self, block: Block) -> bool:
+        """Whether every validator set weights after a block, and an epoch has come after that."""
+        later = {row.hotkey: row.block for row in reversed(self.rows) if row.shares and row.block > block}
+        last = self.epochs[-1].block if self.epochs else Block(0)
+        return len(later) == len(self.states) and last > max(later.values(), default=last)
 
 
 def look(run: Run, block: Block) -> View:
