@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_llama import reference_losses
 from tiny import tiny_architecture, tiny_constraints
+from torch.nn.attention import sdpa_kernel
 from transformers import LlamaForCausalLM, PreTrainedModel
 
 from pretrain.errors import ModelRejected, Reason
+from pretrain.evaluate import loss
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.loss import token_losses, window_losses
-from pretrain.models.architectures import Architecture, head
+from pretrain.models.architectures import Architecture, head, hidden_states
 
 CONSTRAINTS = tiny_constraints()
 
@@ -92,7 +94,18 @@ def test_a_uniform_model_pays_the_logarithm_of_its_vocabulary() -> None:
     assert window_losses(model, windows(), batch=5, chunk=64) == pytest.approx([math.log(256)] * 5, abs=1e-6)
 
 
-def test_bfloat16_models_have_distinct_losses_because_logits_are_float32() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_logits_of_narrow_states_are_as_exact_as_float32(dtype: torch.dtype) -> None:
+    model = network(scale=2.0, dtype=dtype)
+    ids = torch.from_numpy(windows().astype(np.int64))
+    with torch.inference_mode(), sdpa_kernel(loss.KERNELS, set_priority=True):
+        logits = hidden_states(model, ids)[:, :-1].double() @ model.lm_head.weight.double().T
+    right = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    found = window_losses(model, windows(), batch=5, chunk=1024)
+    np.testing.assert_allclose(found, right.view(5, 31).mean(dim=1).numpy(), rtol=0, atol=1e-6)
+
+
+def test_bfloat16_models_have_distinct_losses() -> None:
     model = network(scale=2.0, dtype=torch.bfloat16)
     losses = window_losses(model, windows(count=200), batch=50, chunk=512)
     assert len(set(losses.tolist())) == 200
@@ -111,25 +124,40 @@ def test_a_model_whose_states_overflow_is_refused() -> None:
     _is_refused(model)
 
 
-def test_a_model_whose_logits_overflow_is_refused_even_where_the_loss_is_finite() -> None:
+def test_a_model_whose_logits_overflow_is_refused() -> None:
     model = network()
     with torch.no_grad():
         model.lm_head.weight[7] = 3e38
-        model.lm_head.weight[7, ::2] = -3e38
-    never_seven = np.where(windows() == 7, 8, windows()).astype(np.int32)
-    ids = torch.from_numpy(never_seven.astype(np.int64))
+    _is_refused(model)
+
+
+@pytest.mark.parametrize("value", [-torch.inf, torch.inf, torch.nan])
+def test_a_logit_that_is_not_finite_counts_even_where_it_leaves_the_loss_finite(value: float) -> None:
+    ids = torch.from_numpy(np.where(windows() == 7, 8, windows()).astype(np.int64))
+    to_logits, spoiled = head(_MODEL), torch.zeros(256)
+    spoiled[7] = value
     with torch.inference_mode():
-        logits = head(model)(model.model(input_ids=ids).last_hidden_state)
-    assert (logits[..., 7] == -torch.inf).any()
-    _is_refused(model, never_seven)
+        found = token_losses(_MODEL, lambda states: to_logits(states) + spoiled, ids, 64)
+    assert found.isnan().all()
 
 
-def test_one_position_that_is_not_finite_is_enough_and_the_window_is_named() -> None:
+def test_a_state_that_no_prediction_reads_must_be_finite_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoiled(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+        states = hidden_states(model, ids)
+        states[1, -1, 3] = torch.inf
+        return states
+
+    monkeypatch.setattr(loss, "hidden_states", spoiled)
+    with pytest.raises(ModelRejected, match="window 1 is"):
+        window_losses(_MODEL, windows(), batch=2, chunk=64)
+
+
+def test_the_window_at_fault_is_named() -> None:
     model = network()
     with torch.no_grad():
         model.model.embed_tokens.weight[9] = torch.nan
     tokens = np.where(windows() == 9, 8, windows()).astype(np.int32)
-    tokens[3, -1] = 9  # the last token: it is predicted, and no prediction reads its state
+    tokens[3, 5] = 9
     with pytest.raises(ModelRejected, match="window 3 is"):
         window_losses(model, tokens, batch=2, chunk=64)
 

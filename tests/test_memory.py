@@ -175,6 +175,18 @@ def one_clear_line(error: pytest.ExceptionInfo[ConfigError], path: Path) -> bool
     return text.startswith(f"{path}: ") and "\n" not in text
 
 
+def test_a_report_that_cannot_be_kept_keeps_the_state_of_the_step_before(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    refuse = "CREATE TRIGGER full BEFORE INSERT ON reports BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    spoilt(path, lambda database: database.execute(refuse))
+    (tmp_path / "models").mkdir()
+    state, report = World(tmp_path / "models", one_competition()).step(100)
+
+    with pytest.raises(ConfigError, match="the disk is full"):
+        Memory(path).save(state, report)
+    assert Memory(path).load() == State(step=Block(7))
+
+
 def test_a_state_of_another_version_is_named(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     spoilt(path, lambda database: database.execute("UPDATE state SET version = 99"))

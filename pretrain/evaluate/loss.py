@@ -19,7 +19,7 @@ from pretrain.errors import ModelRejected, Reason
 from pretrain.evaluate.engine import ATTENTION_KERNELS
 from pretrain.models.architectures import Head, head, hidden_states
 
-_KERNELS = [getattr(SDPBackend, name) for name in ATTENTION_KERNELS]
+KERNELS = [getattr(SDPBackend, name) for name in ATTENTION_KERNELS]
 
 
 def window_losses(
@@ -36,7 +36,7 @@ def window_losses(
     device = next(model.parameters()).device
     to_logits = head(model)
     losses: list[float] = []
-    with torch.inference_mode(), sdpa_kernel(_KERNELS, set_priority=True):
+    with torch.inference_mode(), sdpa_kernel(KERNELS, set_priority=True):
         for start in range(0, len(tokens), batch):
             ids = torch.from_numpy(tokens[start : start + batch].astype(np.int64)).to(device)
             by_token = token_losses(model, to_logits, ids, chunk)
