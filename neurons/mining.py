@@ -28,6 +28,7 @@ from pretrain.types import CompetitionId
 
 log = logging.getLogger("pretrain.miner")
 
+
 def act(settings: Settings) -> int:
     """Do the command that these settings belong to and return its exit code; 0 when SIGTERM or Ctrl-C ends it."""
     console = collaborators.start_logging()

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from pretrain.commands import bench, chain, commitment, competitions, localnet, score
-from pretrain.errors import ConfigError, Refused, Unavailable
+from pretrain.errors import PretrainError
 
 WRONG = 2
 """Exit code of a question that was wrong."""
@@ -55,7 +55,7 @@ def run(arguments: list[str] | None = None) -> int:
     except typer.TyperException as error:
         message = " ".join(error.format_message().split())
         return _wrong(f"{message.rstrip('.')}; see --help") if message else WRONG
-    except (ConfigError, Refused, Unavailable) as error:
+    except PretrainError as error:
         return _wrong(str(error))
     except typer.Abort:
         return _wrong("stopped")

@@ -14,7 +14,8 @@ from pretrain.competition import Competition
 from pretrain.data import Samples
 from pretrain.describe import listing, take_ownership
 from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
-from pretrain.evaluate import Measurement
+from pretrain.evaluate import Evaluator, Measurement
+from pretrain.evaluate.deadline import Speed
 from pretrain.hub import Hub, RemoteFile
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
@@ -64,9 +65,7 @@ class Chosen:
     """Of each repository looked at, whether the hub answered for it."""
 
 
-async def choose(
-    hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: Competition, known: State
-) -> Chosen:
+async def choose(hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: Competition, known: State) -> Chosen:
     """Select the entries of a step and look at them on the hub.
 
     A new entry that is refused by the look was never downloaded: that is free, so the next one takes its place.
@@ -100,9 +99,17 @@ async def fetch(node: Node, entry: Entry, looked: Looked) -> Fetched | Rejected 
         return Undecided(entry, Cause.HUB, str(error))
 
 
-async def judge(
-    node: Node, looked: Looked, competition: Competition, samples: Samples, snapshot: Snapshot, state: State
-) -> tuple[list[Outcome], State]:
+@dataclass(frozen=True)
+class Job:
+    """What every model of a step is measured on."""
+
+    competition: Competition
+    samples: Samples
+    speed: Speed | None = None
+    """Of this machine, from which each model's deadline follows; None: the evaluator's own."""
+
+
+async def judge(node: Node, looked: Looked, job: Job, snapshot: Snapshot, state: State) -> tuple[list[Outcome], State]:
     """Return the outcome of each entry in order, and the state in which the weights of all of them have an owner.
 
     Raises EvaluatorUnavailable when this validator cannot judge at all.
@@ -112,7 +119,7 @@ async def judge(
         async for fetched in ahead:
             if isinstance(fetched, Fetched):
                 state = take_ownership(state, replace(state.record(fetched.entry), weights=fetched.weights), snapshot)
-                outcomes.append(await _judge_one(node, fetched, competition, samples, state.record(fetched.entry)))
+                outcomes.append(await _judge_one(node, fetched, job, state.record(fetched.entry)))
             else:
                 outcomes.append(fetched)
     return outcomes, state
@@ -135,12 +142,14 @@ async def _fetched_ahead(node: Node, looked: Looked) -> AsyncGenerator[Fetched |
                 await task
 
 
-async def measure(node: Node, path: Path, weights: Digest, competition: Competition, samples: Samples) -> Measurement:
+async def measure(evaluator: Evaluator, path: Path, weights: Digest, job: Job) -> Measurement:
     """Measure a model and make sure that just this model was measured on just these samples.
 
     Raises ModelRejected(NOT_FINITE) when a loss is no number, and what the evaluator raises.
     """
-    measurement = await node.evaluator.losses(path, samples, competition.model)
+    samples = job.samples
+    seconds = job.speed.seconds(path, samples) if job.speed else None
+    measurement = await evaluator.losses(path, samples, job.competition.model, seconds)
     if (measurement.weights, measurement.samples) != (weights, samples.digest):
         raise EvaluatorUnavailable(
             f"scored weights {measurement.weights} on samples {measurement.samples};"
@@ -151,13 +160,11 @@ async def measure(node: Node, path: Path, weights: Digest, competition: Competit
     return measurement
 
 
-async def _judge_one(
-    node: Node, fetched: Fetched, competition: Competition, samples: Samples, record: Record
-) -> Outcome:
+async def _judge_one(node: Node, fetched: Fetched, job: Job, record: Record) -> Outcome:
     if record.rejected:
         return Rejected(fetched.entry, record.rejected, record.detail)
     try:
-        measurement = await measure(node, fetched.path, fetched.weights, competition, samples)
+        measurement = await measure(node.evaluator, fetched.path, fetched.weights, job)
     except ModelRejected as error:
         return Rejected(fetched.entry, error.reason, error.detail)
     except EvaluatorUnavailable as error:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pretrain.commitment import Entry
 from pretrain.errors import ConfigError
+from pretrain.ownership import Owner
 from pretrain.report import Report, from_json, to_json
 from pretrain.state import Record, Standings, State
 from pretrain.types import Block, CompetitionId, Digest
@@ -30,7 +30,7 @@ class _Stored:
 
     step: Block | None
     records: tuple[Record, ...]
-    owners: tuple[tuple[Digest, Entry], ...]
+    owners: tuple[tuple[Digest, Owner], ...]
     standings: tuple[tuple[CompetitionId, Standings], ...]
 
 

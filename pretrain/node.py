@@ -9,6 +9,7 @@ from pretrain.chain import Chain
 from pretrain.competition import Competition
 from pretrain.data import Samples
 from pretrain.evaluate import Evaluator
+from pretrain.evaluate.deadline import Health
 from pretrain.hub import Hub, RemoteFile
 from pretrain.schedule import Schedule
 from pretrain.types import Digest, Hotkey, Revision
@@ -39,8 +40,8 @@ class Sampler(Protocol):
 class Canary(Protocol):
     """A pinned model of known losses."""
 
-    async def check(self) -> float:
-        """Return the largest difference in nats; raises EvaluatorUnavailable when this validator judges wrongly."""
+    async def check(self) -> Health:
+        """Return how well this validator judges; raises EvaluatorUnavailable when it judges wrongly."""
 
 
 @dataclass(frozen=True)

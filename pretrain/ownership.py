@@ -11,17 +11,27 @@ from pretrain.types import Block, Digest
 def precedence(entry: Entry, tie_hashes: Mapping[Block, bytes]) -> tuple[int, bytes, bytes]:
     """Return the order of commitments: block, then the smaller sha256(hash of that block + ASCII hotkey).
 
-    ``tie_hashes`` needs the hashes only of blocks that hold two entries or more.
+    ``tie_hashes`` needs the hashes only of blocks that hold two of the compared ones.
     """
     hotkey = entry.hotkey.encode("ascii")
     return (entry.block, hashlib.sha256(tie_hashes.get(entry.block, b"") + hotkey).digest(), hotkey)
 
 
 @dataclass(frozen=True)
+class Owner:
+    """Whose weights they are."""
+
+    entry: Entry
+    """The commitment that may be judged with them."""
+    since: Entry
+    """The earliest commitment of theirs: an owner that moves to another competition keeps this place against others."""
+
+
+@dataclass(frozen=True)
 class Claim:
     """What becomes of an entry whose weights are now known."""
 
-    owners: Mapping[Digest, Entry]
+    owners: Mapping[Digest, Owner]
     """Ownership after the claim."""
     duplicate_of: Entry | None = None
     """The commitment that owns these weights, when it is another: the entry is a duplicate."""
@@ -29,20 +39,19 @@ class Claim:
     """A commitment that owned them until now and is the later one: it has become a duplicate."""
 
 
-def claim(
-    owners: Mapping[Digest, Entry], weights: Digest, entry: Entry, tie_hashes: Mapping[Block, bytes]
-) -> Claim:
+def claim(owners: Mapping[Digest, Owner], weights: Digest, entry: Entry, tie_hashes: Mapping[Block, bytes]) -> Claim:
     """Settle who owns a weights digest after ``entry`` was found to hold it.
 
-    An owner that moves to another competition takes its ownership along, with the new block.
+    An owner may move to another competition: its commitment has the new block there, and nobody who copied it between
+    the two can come before it.
     """
     owner = owners.get(weights)
-    if owner == entry:
-        return Claim(owners)
     if owner is None:
-        return Claim({**owners, weights: entry})
-    if precedence(entry, tie_hashes) < precedence(owner, tie_hashes):
-        return Claim({**owners, weights: entry}, displaced=owner)
-    if owner.hotkey == entry.hotkey and owner.competition != entry.competition:
-        return Claim({**owners, weights: entry})
-    return Claim(owners, duplicate_of=owner)
+        return Claim({**owners, weights: Owner(entry, since=entry)})
+    if owner.entry == entry:
+        return Claim(owners)
+    if owner.entry.hotkey == entry.hotkey and owner.entry.competition != entry.competition:
+        return Claim({**owners, weights: Owner(entry, since=owner.since)})
+    if precedence(entry, tie_hashes) < precedence(owner.since, tie_hashes):
+        return Claim({**owners, weights: Owner(entry, since=entry)}, displaced=owner.entry)
+    return Claim(owners, duplicate_of=owner.entry)

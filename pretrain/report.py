@@ -20,6 +20,8 @@ class Difference:
     """Of that mean, in the same unit."""
     paired_sd: float
     """Standard deviation of the paired difference of one batch / the champion's score."""
+    batches: tuple[float, ...] = ()
+    """(B,) the paired difference of each batch / the champion's score."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,7 @@ class Report:
     seconds: float = 0.0
 
 
-def difference(
-    batches: npt.NDArray[np.float64], champion: npt.NDArray[np.float64], score: float
-) -> Difference | None:
+def difference(batches: npt.NDArray[np.float64], champion: npt.NDArray[np.float64], score: float) -> Difference | None:
     """Compare two models' batch losses (B,) in pairs, relative to the champion's score.
 
     None for a single batch, which has no deviation, and for a score of 0, to which nothing is relative.
@@ -101,7 +101,7 @@ def difference(
     paired = (batches - champion) / score
     mean = math.fsum(paired) / len(paired)
     sd = math.sqrt(math.fsum((paired - mean) ** 2) / (len(paired) - 1))
-    return Difference(mean, sd / math.sqrt(len(paired)), sd)
+    return Difference(mean, sd / math.sqrt(len(paired)), sd, tuple(paired.tolist()))
 
 
 _ADAPTER = TypeAdapter(Report)

@@ -156,17 +156,20 @@ class Schedule(Rules):
 
     def at(self, block: Block) -> tuple[Competition, ...]:
         """Return the competitions in force at a block, in the file's order; empty before the first phase."""
-        begun = [phase for phase in self.phases if phase.start <= block]
-        return tuple(self._resolve(slot) for slot in begun[-1].competitions) if begun else ()
+        return tuple(self._resolve(slot) for slot in self._slots(block))
 
     def pick(self, block: Block) -> Competition | None:
         """Return the one competition that the sync window of block S judges: (S // cadence) mod n."""
         competitions = self.at(block)
         return competitions[(block // self.timing.sync_cadence) % len(competitions)] if competitions else None
 
+    def _slots(self, block: Block) -> tuple[Slot, ...]:
+        begun = [phase for phase in self.phases if phase.start <= block]
+        return begun[-1].competitions if begun else ()
+
     def in_force(self, competition: CompetitionId, block: Block) -> bool:
         """Whether a competition is in force at a block."""
-        return any(c.id == competition for c in self.at(block))
+        return any(self.competitions[slot.competition].id == competition for slot in self._slots(block))
 
     @property
     def digest(self) -> Digest:

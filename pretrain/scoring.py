@@ -173,9 +173,7 @@ def decide(
     ordered = tuple(sorted(entries, key=lambda entry: entry.precedence))
     measured = gains(ordered, references)
     smallest = [min(g, known_gains.get(e.hotkey, math.inf)) for e, g in zip(ordered, measured, strict=True)]
-    epsilons = [
-        epsilon_at(competition.epsilon, now - e.block, g) for e, g in zip(ordered, smallest, strict=True)
-    ]
+    epsilons = [epsilon_at(competition.epsilon, now - e.block, g) for e, g in zip(ordered, smallest, strict=True)]
     competitive = _competitive(ordered, competition.epsilon.end)
     wins = np.zeros((len(ordered), len(ordered)))
     index = [i for i, yes in enumerate(competitive) if yes]

@@ -138,9 +138,7 @@ def queue(entries: Iterable[Entry], state: State, now: Block, fairness_blocks: i
     return sorted(entries, key=lambda e: (tried.get(e.hotkey, 0), e.block, hotkey_order(e.hotkey)))
 
 
-def waits(
-    snapshot: Snapshot, schedule: Schedule, entries: Iterable[Entry], state: State
-) -> dict[Entry, Entry]:
+def waits(snapshot: Snapshot, schedule: Schedule, entries: Iterable[Entry], state: State) -> dict[Entry, Entry]:
     """Return the entries whose files an earlier commitment holds too, not downloaded yet and still to be judged."""
     holders: dict[Digest, list[Entry]] = {}
     for entry in snapshot.entries:

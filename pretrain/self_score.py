@@ -1,5 +1,6 @@
 """Would a model beat the champion? Asked with the validator's own code, before a commitment costs anything."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pretrain.describe import listing
 from pretrain.errors import ConfigError, ModelRejected
 from pretrain.evaluate import Evaluator, Measurement
 from pretrain.hub import Hub
+from pretrain.judge import Job, measure
+from pretrain.models.header import weights_digest
 from pretrain.node import Sampler, Store
 from pretrain.schedule import Schedule
 from pretrain.selection import eligible
@@ -90,7 +93,9 @@ async def would_beat(model: Path, competition: CompetitionId, bench: Bench) -> V
     snapshot = await bench.chain.snapshot(bench.schedule.timing.sync_cadence)
     rules = competition_at(bench.schedule, competition, snapshot.block)
     samples = await bench.sampler.draw(rules, snapshot.seed)
-    measured = await bench.evaluator.losses(model, samples, rules.model)
+    measured = await measure(
+        bench.evaluator, model, await asyncio.to_thread(weights_digest, model), Job(rules, samples)
+    )
     own = scoring.judged(OWN, Block(snapshot.block + 1), measured.losses, samples, rules)
     champion, beats = None, True
     if found := await _champion(bench, snapshot, rules, samples):
@@ -141,7 +146,8 @@ async def _champion(
             files = await listing(bench.hub, entry)
             content = content_digest(files)
             path = await bench.store.fetch(bench.hub, commitment.repo, commitment.revision, files, content)
-            return entry, await bench.evaluator.losses(path, samples, rules.model)
+            weights = await asyncio.to_thread(weights_digest, path)
+            return entry, await measure(bench.evaluator, path, weights, Job(rules, samples))
         except ModelRejected:
             continue
     return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from pretrain.commitment import Entry
 from pretrain.errors import Cause, Reason
+from pretrain.ownership import Owner
 from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
 CHAMPIONS_KEPT = 3
@@ -84,8 +85,8 @@ class State:
     step: Block | None = None
     """Sync block of the last step."""
     records: Mapping[Entry, Record] = field(default_factory=dict)
-    owners: Mapping[Digest, Entry] = field(default_factory=dict)
-    """Weights digest -> the commitment it belongs to."""
+    owners: Mapping[Digest, Owner] = field(default_factory=dict)
+    """By weights digest."""
     standings: Mapping[CompetitionId, Standings] = field(default_factory=dict)
 
     def record(self, entry: Entry) -> Record:

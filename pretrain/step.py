@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from pretrain import scoring
 from pretrain.competition import Competition
-from pretrain.data import Samples
 from pretrain.decision import Facts, after, decide, may_wait, waited
 from pretrain.describe import describe_all
 from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected
-from pretrain.judge import Looked, choose, fetch, judge, measure
+from pretrain.judge import Job, Looked, choose, fetch, judge, measure
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
 from pretrain.outcome import Outcome, Scored, Undecided
@@ -32,7 +31,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     competition = node.schedule.pick(snapshot.block)
     if competition is None:
         return replace(state, step=snapshot.block), None
-    canary = await node.canary.check()
+    health = await node.canary.check()
     described, answers = await describe_all(node.hub, snapshot, node.schedule, competition.competition_id, state)
     chosen = await choose(node.hub, snapshot, node.schedule, competition, described)
     known, looked, answers = chosen.known, chosen.looked, (*answers, *chosen.answers)
@@ -41,15 +40,16 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     facts = Facts(snapshot, node.schedule, competition, chosen.selected)
     missing = await missing_champion(node, looked, known, competition)
     samples = None if missing and may_wait(known, facts) else await node.sampler.draw(competition, snapshot.seed)
-    measured = Measured(node.hotkey, node.evaluator.engine, samples, canary, started)
+    measured = Measured(node.hotkey, node.evaluator.engine, samples, health.difference, started)
     if samples is None:
         return waited(state, facts), abandoned_report(facts, measured, missing)
-    outcomes, judged = await judge(node, looked, competition, samples, snapshot, known)
+    job = Job(competition, samples, health.speed)
+    outcomes, judged = await judge(node, looked, job, snapshot, known)
     missing = lost_champion(outcomes, known, competition)
     if missing and may_wait(known, facts):
         return waited(state, facts), abandoned_report(facts, measured, missing)
     reigns = unmeasured(facts.selected.references, outcomes)
-    references = await measure_references(node, reigns, competition, samples)
+    references = await measure_references(node, reigns, job)
     decision = decide(facts, outcomes, references, samples, judged)
     new_state = after(judged, facts, decision)
     return new_state, step_report(facts, measured, decision, new_state)
@@ -82,9 +82,7 @@ def unmeasured(reigns: Sequence[Reign], outcomes: Sequence[Outcome]) -> list[Rei
     return [reign for reign in reigns if reign.entry not in tried | scored]
 
 
-async def measure_references(
-    node: Node, reigns: Sequence[Reign], competition: Competition, samples: Samples
-) -> list[Reference]:
+async def measure_references(node: Node, reigns: Sequence[Reign], job: Job) -> list[Reference]:
     """Measure past champions that are not judged as entries, from this machine's disk alone.
 
     One whose bytes are gone, or that cannot be measured, is no reference.
@@ -96,13 +94,14 @@ async def measure_references(
             continue
         try:
             weights = await asyncio.to_thread(weights_digest, path)
-            measurement = await measure(node, path, weights, competition, samples)
+            measurement = await measure(node.evaluator, path, weights, job)
         except ModelRejected:
             continue
         except EvaluatorUnavailable as error:
             if error.cause is None:
                 raise
             continue
-        score = scoring.judged(reign.entry.hotkey, reign.entry.block, measurement.losses, samples, competition).score
-        references.append(Reference(reign.entry.hotkey, reign.entry.block, score))
+        hotkey, block = reign.entry.hotkey, reign.entry.block
+        score = scoring.judged(hotkey, block, measurement.losses, job.samples, job.competition).score
+        references.append(Reference(hotkey, block, score))
     return references

@@ -1,18 +1,19 @@
 """Measuring model folders as a validator measures them, with neither chain nor hub: what ``pretrain score`` does."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from pretrain import scoring
+from pretrain import judge, scoring
 from pretrain.challenge import Challenge, challenge, largest_head_start
 from pretrain.competition import Competition, FixedEpsilon
 from pretrain.data import Samples
-from pretrain.errors import EvaluatorUnavailable, ModelRejected, Reason
+from pretrain.errors import ModelRejected, Reason
 from pretrain.evaluate import Evaluator
+from pretrain.judge import Job
 from pretrain.models.files import local_files
+from pretrain.models.header import weights_digest
 from pretrain.report import Difference, difference
 from pretrain.scoring import Judged
 from pretrain.types import Block, Digest, Hotkey, TaskName
@@ -91,11 +92,8 @@ async def _measure_one(folder: Path, competition: Competition, samples: Samples,
     size, most = sum(file.size for file in local_files(folder)), competition.model.max_bytes
     if size > most:
         raise ModelRejected(Reason.FILES, f"{size} bytes; the competition allows {most}")
-    measured = await evaluator.losses(folder, samples, competition.model)
-    if measured.samples != samples.digest:
-        raise EvaluatorUnavailable(f"scored on samples {measured.samples}; asked for {samples.digest}")
-    if not all(np.isfinite(losses).all() for losses in measured.losses.values()):
-        raise ModelRejected(Reason.NOT_FINITE, "a loss is NaN or infinite")
+    weights = await asyncio.to_thread(weights_digest, folder)
+    measured = await judge.measure(evaluator, folder, weights, Job(competition, samples))
     return Tried(
         folder=folder,
         judged=scoring.judged(_MODEL, _LATER, measured.losses, samples, competition),

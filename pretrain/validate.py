@@ -44,9 +44,7 @@ class Pace:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-async def judge_forever(
-    node: Node, mind: Mind, memory: Memory, pace: Pace, publish: Callable[[Report], None]
-) -> None:
+async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, publish: Callable[[Report], None]) -> None:
     """Judge once at every sync block, saving each step whole before anyone hears of it.
 
     What is Unavailable is tried again with growing pauses; anything else is a bug and ends the program.

@@ -29,6 +29,7 @@ from pretrain.errors import (
     Reason,
 )
 from pretrain.evaluate import Measurement
+from pretrain.evaluate.deadline import Health, Speed
 from pretrain.hub import Hub, RemoteFile
 from pretrain.models.files import CONFIG, WEIGHTS, index_file, model_files
 from pretrain.models.header import StoredTensor, digest_of_tensors, parse_header, read_header, weights_digest
@@ -273,6 +274,7 @@ class FakeEvaluator:
     misread: Digest | None = None
     """A weights digest to claim for whatever was asked."""
     measured: list[Digest] = field(default_factory=list)
+    limits: list[float | None] = field(default_factory=list)
     jitter: float = 0.0
     """How far the windows of a model lie from what its tensors say, up and down by turns, as a share of it."""
 
@@ -280,7 +282,10 @@ class FakeEvaluator:
     def engine(self) -> str:
         return "fake engine 1"
 
-    async def losses(self, model: Path, samples: Samples, constraints: Constraints) -> Measurement:
+    async def losses(
+        self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+    ) -> Measurement:
+        self.limits.append(seconds)
         assert constraints.sequence_length == next(iter(samples.tokens.values())).shape[1]
         if self.down:
             raise EvaluatorUnavailable("no device")
@@ -306,11 +311,11 @@ class FakeCanary:
     wrong_after: int = 1_000_000
     checks: int = 0
 
-    async def check(self) -> float:
+    async def check(self) -> Health:
         self.checks += 1
         if self.checks > self.wrong_after:
             raise EvaluatorUnavailable("the canary's losses are off by 0.5 nats")
-        return 0.0
+        return Health(0.0, Speed(1e9))
 
 
 @dataclass
@@ -355,9 +360,7 @@ class World:
         revision = revision_of(content)
         self.hub.repos.setdefault(f"{namespace}/{title}", {})[revision] = content
         digest = secure_hash(content_of(content), hotkey)
-        entry = Entry(
-            hotkey, Block(block), Commitment(namespace, title, revision, digest, CompetitionId(competition))
-        )
+        entry = Entry(hotkey, Block(block), Commitment(namespace, title, revision, digest, CompetitionId(competition)))
         self.entries[hotkey] = entry
         return entry
 

@@ -14,6 +14,7 @@ from pretrain.decision import Decision, Facts, after, decide, drop, may_wait, wa
 from pretrain.errors import Cause, Reason
 from pretrain.evaluate import Measurement
 from pretrain.outcome import Outcome, Rejected, Scored, Undecided
+from pretrain.ownership import Owner
 from pretrain.schedule import Schedule
 from pretrain.scoring import Reference
 from pretrain.selection import Role, Selected
@@ -203,11 +204,11 @@ def test_what_left_the_chain_long_ago_is_forgotten_but_whose_weights_they_were_i
     old, recent, tried, there = entry("old", 5), entry("recent", 60), entry("tried", 6), entry("there", 7)
     records = [Record(old, judged=Block(49)), Record(recent), Record(tried, tries=(Block(50),)), Record(A, score=1.0)]
     records.append(Record(there, rejected=Reason.UNAVAILABLE))
-    before = replace(State().with_records(records), owners={Digest("w"): old})
+    before = replace(State().with_records(records), owners={Digest("w"): Owner(old, since=old)})
 
     state, _ = judge(facts_of({A: Role.POOL}, there, schedule=rules), before, scored(A, 1.0))
 
-    assert (set(state.records), state.owners) == ({recent, tried, A, there}, {"w": old})
+    assert (set(state.records), state.owners) == ({recent, tried, A, there}, {"w": Owner(old, since=old)})
 
 
 def test_a_state_is_never_changed_in_place() -> None:

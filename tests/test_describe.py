@@ -12,6 +12,7 @@ from pretrain.commitment import Entry
 from pretrain.describe import describe_all, listing, refuse_copies, take_ownership
 from pretrain.errors import Cause, ModelRejected, Reason
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
+from pretrain.ownership import Owner
 from pretrain.state import Record, State
 from pretrain.types import CompetitionId
 
@@ -161,7 +162,7 @@ def test_the_very_files_of_an_earlier_commitment_take_the_weights_over(world: Wo
 
     settled = refuse_copies(describe(world, state)[0], [early], world.at(S))
 
-    assert settled.owners == {weights_of(files): early}
+    assert settled.owners == {weights_of(files): Owner(early, since=early)}
     assert (settled.record(early).rejected, settled.record(late).rejected) == (None, Reason.DUPLICATE)
 
 

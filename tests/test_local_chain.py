@@ -128,7 +128,7 @@ def test_a_snapshot_is_the_state_at_its_block_whatever_came_after(net: Subnet) -
     assert at_40.weights == {net.pairs[0].address: {net.pairs[3].address: 1.0}}
 
 
-def test_commit_blocks_that_hold_two_entries_come_with_their_hash(net: Subnet) -> None:
+def test_commit_blocks_come_with_their_hash(net: Subnet) -> None:
     net.at(14)
     asyncio.run(_commit_in_open_block(net, 2))
     asyncio.run(_commit_in_open_block(net, 3))
@@ -137,7 +137,7 @@ def test_commit_blocks_that_hold_two_entries_come_with_their_hash(net: Subnet) -
     snapshot = _snapshot(net, 20)
     assert [entry.block for entry in snapshot.entries] == [15, 15, 17]
     with ledger.reading(net.path) as database:
-        assert snapshot.tie_hashes == {15: block_hash(database, Block(15))}
+        assert snapshot.tie_hashes == {made: block_hash(database, Block(made)) for made in (15, 17)}
 
 
 def test_a_state_older_than_the_retention_is_said_to_be_gone(tmp_path: Path) -> None:

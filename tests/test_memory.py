@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pretrain.commitment import Commitment, Entry
 from pretrain.errors import Cause, ConfigError, Reason
 from pretrain.memory import VERSION, Memory
+from pretrain.ownership import Owner
 from pretrain.report import from_json, to_json
 from pretrain.state import Record, Reign, Standings, State
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision
@@ -55,7 +56,7 @@ states = st.builds(
     State,
     step=st.none() | blocks,
     records=st.lists(records, max_size=4).map(lambda found: {record.entry: record for record in found}),
-    owners=st.dictionaries(digests, entries, max_size=3),
+    owners=st.dictionaries(digests, st.builds(Owner, entries, entries), max_size=3),
     standings=st.dictionaries(competitions, standings, max_size=2),
 )
 

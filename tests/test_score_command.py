@@ -167,8 +167,10 @@ def test_a_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 def test_losses_of_other_windows_are_not_taken(tmp_path: Path) -> None:
     class Astray(FakeEvaluator):
-        async def losses(self, model: Path, samples: Samples, constraints: Constraints) -> Measurement:
-            return replace(await super().losses(model, samples, constraints), samples=Digest("elsewhere"))
+        async def losses(
+            self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+        ) -> Measurement:
+            return replace(await super().losses(model, samples, constraints, seconds), samples=Digest("elsewhere"))
 
     with pytest.raises(EvaluatorUnavailable, match="scored on samples elsewhere; asked for "):
         tried([folder_of(tmp_path / "mine", model(prose=2.0))], rules(), Astray())

@@ -45,9 +45,7 @@ with_head_start = st.sampled_from([c for c in CATALOGUE if c.epsilon.end > 0])
 def entries(draw: st.DrawFn, least: int = 0, loss: st.SearchStrategy[float] = losses) -> list[Judged]:
     hotkeys = draw(st.lists(names, unique=True, min_size=least, max_size=6))
     rows = [draw(st.lists(loss, min_size=BATCHES, max_size=BATCHES)) for _ in hotkeys]
-    return [
-        Judged(hotkey, draw(blocks), np.array(row), _mean(row)) for hotkey, row in zip(hotkeys, rows, strict=True)
-    ]
+    return [Judged(hotkey, draw(blocks), np.array(row), _mean(row)) for hotkey, row in zip(hotkeys, rows, strict=True)]
 
 
 def _mean(row: Sequence[float]) -> float:

@@ -111,9 +111,7 @@ def test_a_window_judges_among_those_in_force_at_its_sync_block() -> None:
 def test_an_epsilon_and_a_reward_are_those_of_the_phase_in_force_at_the_sync_block() -> None:
     slot = {"competition": "prose", "share": 1.0}
     changed = {**slot, "epsilon": {"kind": "fixed", "end": 0.5}, "reward": {"kind": "descent"}}
-    schedule = schedule_of(
-        phases=({"start": 0, "competitions": (slot,)}, {"start": 100, "competitions": (changed,)})
-    )
+    schedule = schedule_of(phases=({"start": 0, "competitions": (slot,)}, {"start": 100, "competitions": (changed,)}))
 
     before, after = schedule.pick(Block(90)), schedule.pick(Block(100))
     assert before

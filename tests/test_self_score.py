@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fakes import CADENCE, FakeEvaluator, World, model, one_competition, schedule_of
 
+from pretrain.competition import Constraints
 from pretrain.data import Samples
 from pretrain.errors import ConfigError, HubUnavailable
 from pretrain.evaluate import Measurement
@@ -96,8 +97,10 @@ def test_equally_paid_leaders_stand_by_block(tmp_path: Path) -> None:
 class Kind(FakeEvaluator):
     """Measures the own model a little too low, as another batch size on a device may."""
 
-    async def losses(self, model: Path, samples: Samples, constraints: object) -> Measurement:
-        measured = await super().losses(model, samples, constraints)  # type: ignore[arg-type]
+    async def losses(
+        self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+    ) -> Measurement:
+        measured = await super().losses(model, samples, constraints, seconds)
         shift = 0.01 if model.name == "own" else 0.0
         return replace(measured, losses={task: losses - shift for task, losses in measured.losses.items()})
 
@@ -115,8 +118,10 @@ def test_the_weights_of_the_champion_itself_would_not_win_whatever_they_measure(
 class Noisy(FakeEvaluator):
     """Measures a model's level, with a difference in every second window of those named ``own``."""
 
-    async def losses(self, model: Path, samples: Samples, constraints: object) -> Measurement:
-        measured = await super().losses(model, samples, constraints)  # type: ignore[arg-type]
+    async def losses(
+        self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+    ) -> Measurement:
+        measured = await super().losses(model, samples, constraints, seconds)
         shift = np.array([0.1, -0.1] * (len(samples.tokens["prose"]) // 2)) if model.name == "own" else 0.0  # type: ignore[index]
         return replace(measured, losses={task: losses + shift for task, losses in measured.losses.items()})
 
@@ -134,8 +139,10 @@ def test_the_margin_has_the_standard_error_of_the_batches(tmp_path: Path) -> Non
 
 def test_majority_counts_batches_and_not_their_mean(tmp_path: Path) -> None:
     class Lucky(FakeEvaluator):
-        async def losses(self, model: Path, samples: Samples, constraints: object) -> Measurement:
-            measured = await super().losses(model, samples, constraints)  # type: ignore[arg-type]
+        async def losses(
+            self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+        ) -> Measurement:
+            measured = await super().losses(model, samples, constraints, seconds)
             shift = np.array([0.1, 0.1, 0.1, -1.0]) if model.name == "own" else 0.0
             return replace(measured, losses={task: losses + shift for task, losses in measured.losses.items()})
 

@@ -35,7 +35,7 @@ from pretrain.errors import (
 from pretrain.report import Report
 from pretrain.state import State
 from pretrain.step import step
-from pretrain.types import CompetitionId, Hotkey
+from pretrain.types import CompetitionId, Digest, Hotkey
 
 ADAPTIVE = {"kind": "adaptive", "start": 0.1, "end": 0.01, "blocks": 100}
 PROSE, MIXED = CompetitionId(0), CompetitionId(1)
@@ -54,6 +54,10 @@ def fails(world: World, block: int, state: State, kind: type[Unavailable], match
 
 def roles(report: Report) -> dict[str, str]:
     return {entry.hotkey: entry.role for entry in report.entries}
+
+
+def holders(state: State) -> dict[Digest, Entry]:
+    return {weights: owner.entry for weights, owner in state.owners.items()}
 
 
 def averages(state: State, competition: CompetitionId = PROSE) -> dict[Hotkey, float]:
@@ -85,7 +89,7 @@ def test_a_step_describes_judges_and_pays_the_best(world: World) -> None:
     assert (state.record(best).score, state.record(worse).ratio) == (2.0, 1.25)
     assert state.record(copy).rejected is Reason.DUPLICATE
     assert state.record(young).judged is None
-    assert state.owners == {weights_of(first): best, weights_of(second): worse}
+    assert holders(state) == {weights_of(first): best, weights_of(second): worse}
 
 
 def test_a_window_is_deterministic(world: World, tmp_path: Path) -> None:
@@ -524,7 +528,7 @@ def test_an_earlier_commitment_found_later_takes_the_weights_and_the_crown(world
     state, second = world.step(110, state)
 
     assert (first.champion, second.champion) == ("B", "A")
-    assert (state.owners, state.record(late).rejected) == ({weights_of(files): early}, Reason.DUPLICATE)
+    assert (holders(state), state.record(late).rejected) == ({weights_of(files): early}, Reason.DUPLICATE)
     assert state.record(late).detail == "the same weights as A/model, committed by A at block 10"
 
 
@@ -544,7 +548,7 @@ def test_a_tie_in_one_block_is_settled_by_its_hash_also_when_the_owner_has_commi
     world.hub.down.clear()
     world.commit(owner, 105, 3.0)
 
-    assert world.step(110, state)[0].owners[weights_of(files)] == tied
+    assert holders(world.step(110, state)[0])[weights_of(files)] == tied
 
 
 def test_a_copy_waits_for_free_while_the_earlier_one_is_not_downloaded(world: World) -> None:
@@ -585,7 +589,7 @@ def test_an_owner_may_move_to_another_competition_and_leaves_its_average_behind(
     state, report = world.step(130, state)
 
     assert (report.name, outcomes_of(report), averages(state, MIXED)) == ("mixed", {"A": "scored"}, {"A": 1.0})
-    assert (state.owners[weights_of(files)], averages(state)) == (moved, {})
+    assert (holders(state)[weights_of(files)], averages(state)) == (moved, {})
     state, report = world.step(140, state)
     assert (report.name, averages(state)) == ("prose", {"B": 1.0})
 

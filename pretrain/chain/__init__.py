@@ -38,7 +38,7 @@ class Snapshot:
     entries: tuple[Entry, ...]
     """Well-formed commitments of registered hotkeys, ordered by (block, hotkey); others are no entries."""
     tie_hashes: Mapping[Block, bytes] = field(default_factory=dict)
-    """Hashes of the commit blocks that hold two entries or more."""
+    """Hash of each entry's commit block: it settles ties, also with a commitment that was replaced since."""
     weights: Mapping[Hotkey, Mapping[Hotkey, float]] = field(default_factory=dict)
     """Validator -> hotkey -> share of its row at S (rows sum to 1)."""
 

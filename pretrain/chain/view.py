@@ -1,7 +1,6 @@
 """What a step sees of an embedded chain: the snapshot of one finished block."""
 
 import sqlite3
-from collections import Counter
 
 from pretrain import commitment
 from pretrain.chain import Neuron, Snapshot
@@ -19,7 +18,7 @@ def snapshot(database: sqlite3.Connection, block: Block) -> Snapshot:
     committed = newest_commitments(database, block)
     found = (entry(slot.hotkey, *committed[slot.hotkey]) for slot in neurons if slot.hotkey in committed)
     entries = sorted((item for item in found if item), key=lambda item: (item.block, item.hotkey))
-    ties = sorted(made for made, count in Counter(item.block for item in entries).items() if count > 1)
+    ties = sorted({item.block for item in entries})
     return Snapshot(
         block=block,
         block_hash=block_hash(database, block),

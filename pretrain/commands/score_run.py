@@ -85,7 +85,7 @@ async def _measure(question: Question, schedule: Schedule, sampler: Sampler, eva
         bar = progress.add_task("drawing windows", total=len(question.folders) + 2)
         samples = await sampler.draw(rules, seed)
         progress.update(bar, advance=1, description="checking the engine")
-        off = await Canary(evaluator, Path(canary_folder)).check()
+        health = await Canary(evaluator, Path(canary_folder)).check()
         progress.update(bar, advance=1, description=f"measuring {question.folders[0]}")
         tried = []
         async for one in measure(question.folders, rules, samples, evaluator):
@@ -98,7 +98,7 @@ async def _measure(question: Question, schedule: Schedule, sampler: Sampler, eva
         block=block if question.network else None,
         seed=f"{seed:064x}",
         samples=samples.digest,
-        canary=off,
+        canary=health.difference,
         model=tried[0],
         comparisons=tuple(compare(tried[0], rival, rules) for rival in tried[1:]),
     )

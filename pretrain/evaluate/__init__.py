@@ -36,8 +36,10 @@ class Evaluator(Protocol):
     def engine(self) -> str:
         """The engine version that every measurement will carry."""
 
-    async def losses(self, model: Path, samples: Samples, constraints: Constraints) -> Measurement:
-        """Measure a model folder (config.json and safetensors) on samples.
+    async def losses(
+        self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+    ) -> Measurement:
+        """Measure a model folder (config.json and safetensors) on samples, in at most ``seconds``; None: its own limit.
 
         Raises ModelRejected when the model is at fault, and EvaluatorUnavailable with a cause when its judging crashed
         or outlasted the deadline, without a cause when the engine as a whole cannot judge.

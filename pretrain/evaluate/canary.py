@@ -20,6 +20,7 @@ from pretrain.competition import Constraints
 from pretrain.data import Samples
 from pretrain.errors import EvaluatorUnavailable, PretrainError
 from pretrain.evaluate import Evaluator, Measurement
+from pretrain.evaluate.deadline import Health, Speed, work
 from pretrain.models.files import CONFIG, WEIGHTS
 from pretrain.types import TaskName
 
@@ -62,6 +63,7 @@ CONFIGURATION = {
 
 _TASKS = (TaskName("canary-a"), TaskName("canary-b"))
 _WINDOWS = 4
+_SHORTEST = 1e-3  # seconds; no child is faster
 
 
 class Canary:
@@ -71,8 +73,8 @@ class Canary:
         self._evaluator = evaluator
         self._folder = folder
 
-    async def check(self) -> float:
-        """Score the canary and return the largest difference of its losses from the known ones, in nats.
+    async def check(self) -> Health:
+        """Score the canary and return how far off its losses are, and how fast this machine was.
 
         Raises EvaluatorUnavailable, always without a cause, when it cannot be scored, other weights or samples were, or
         the difference is above ``TOLERANCE``: nobody but this validator can be at fault for its canary.
@@ -82,7 +84,9 @@ class Canary:
             measured = await self._evaluator.losses(self._folder, canary_samples(), CONSTRAINTS)
         except (PretrainError, OSError) as error:
             raise EvaluatorUnavailable(f"the canary could not be scored: {error}") from error
-        return _compare(measured)
+        difference = _compare(measured)
+        size = sum(file.stat().st_size for file in self._folder.glob("*.safetensors"))
+        return Health(difference, Speed(work(size, canary_samples()) / max(measured.seconds, _SHORTEST)))
 
 
 def canary_weights() -> dict[str, npt.NDArray[np.float32]]:

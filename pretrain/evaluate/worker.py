@@ -5,9 +5,11 @@ those are read as a stranger's. Every wait is asyncio's own, so that a deadline 
 """
 
 import asyncio
+import math
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -23,6 +25,15 @@ from pretrain.evaluate.request import EngineSettings, Request, write_samples
 
 _JUDGE = "pretrain.evaluate.child:judge"
 _START = 180.0  # seconds that the fork server may take to import its libraries and fork
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one child may take."""
+
+    size: int
+    """Bytes of its answer."""
+    seconds: float
 
 
 class ProcessEvaluator:
@@ -71,8 +82,12 @@ class ProcessEvaluator:
     ) -> None:
         self.close()
 
-    async def losses(self, model: Path, samples: Samples, constraints: Constraints) -> Measurement:
-        """Measure a model folder on samples; several may run at once.
+    async def losses(
+        self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
+    ) -> Measurement:
+        """Measure a model folder on samples in at most ``seconds``, and never more than its own deadline.
+
+        Several may run at once.
 
         Raises ModelRejected when the model is at fault; EvaluatorUnavailable with TIMEOUT when its child outlasted the
         deadline, with CRASHED when it died, said too much or said what no child of ours says, and without a cause when
@@ -81,7 +96,8 @@ class ProcessEvaluator:
         request = self._request(model, constraints)
         with tempfile.TemporaryFile() as drawn, tempfile.TemporaryFile() as output:
             await asyncio.to_thread(write_samples, samples, drawn)
-            raw = await self._ask(request, drawn, output, most_bytes(samples))
+            limit = min(seconds or math.inf, self._settings.deadline)
+            raw = await self._ask(request, drawn, output, Bounds(most_bytes(samples), limit))
         try:
             return decode(raw, samples, self.engine)
         except GarbageError as error:
@@ -106,14 +122,14 @@ class ProcessEvaluator:
         )
         return request.model_dump_json().encode()
 
-    async def _ask(self, request: bytes, samples: BinaryIO, output: BinaryIO, most: int) -> bytes:
+    async def _ask(self, request: bytes, samples: BinaryIO, output: BinaryIO, bounds: Bounds) -> bytes:
         """Return the answer of a child to a request; raises EvaluatorUnavailable."""
         self.start()
         server = self._server
         if server is None:
             raise EvaluatorUnavailable("the evaluator is closed")
         try:
-            return await _answer(server.launch(request, samples, output), most, self._settings.deadline)
+            return await _answer(server.launch(request, samples, output), bounds)
         except ChildError as error:
             raise EvaluatorUnavailable(f"{error}; its last words: {last_line(output)}", Cause.CRASHED) from error
         except ServerError as error:
@@ -121,7 +137,7 @@ class ProcessEvaluator:
             raise EvaluatorUnavailable(f"no child can judge: {error}; last words: {server.last_words()}") from error
 
 
-async def _answer(child: Child, most: int, deadline: float) -> bytes:
+async def _answer(child: Child, bounds: Bounds) -> bytes:
     """Return a child's answer and leave no process; raises EvaluatorUnavailable(TIMEOUT), ChildError or ServerError."""
     try:
         try:
@@ -130,9 +146,11 @@ async def _answer(child: Child, most: int, deadline: float) -> bytes:
         except TimeoutError:
             raise ServerError(f"the fork server did not fork within {_START:.0f} s") from None
         try:
-            async with asyncio.timeout(deadline):
-                return await child.result(most)
+            async with asyncio.timeout(bounds.seconds):
+                return await child.result(bounds.size)
         except TimeoutError:
-            raise EvaluatorUnavailable(f"a child outlasted its deadline of {deadline:g} s", Cause.TIMEOUT) from None
+            raise EvaluatorUnavailable(
+                f"a child outlasted its deadline of {bounds.seconds:g} s", Cause.TIMEOUT
+            ) from None
     finally:
         await child.end()

@@ -193,4 +193,5 @@ def _genesis(run: Run, schedule: Schedule) -> Genesis:
         GenesisNeuron(hotkey, hotkey, VALIDATOR_STAKE if name in run.validators else 0)
         for name, hotkey in run.hotkeys.items()
     ]
-    return Genesis(schedule.netuid, time.time(), parameters, tuple(neurons))
+    faucet = create_wallet("faucet", "default", run.wallets).coldkey.ss58_address  # pays for newcomers
+    return Genesis(schedule.netuid, time.time(), parameters, tuple(neurons), faucet=faucet)

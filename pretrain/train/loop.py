@@ -95,7 +95,10 @@ def train(
 
 
 def _step(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch_BT: npt.NDArray[np.int32], clip: float  # noqa: N803
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch_BT: npt.NDArray[np.int32],
+    clip: float,
 ) -> float:
     """Take one optimizer step and return the loss before it, in nats per token."""
     device = next(model.parameters()).device
