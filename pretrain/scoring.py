@@ -205,12 +205,12 @@ def _matches(entries: Sequence[Judged], epsilons: Sequence[float], competition: 
     """
     blocks = np.array([entry.block for entry in entries])
     epsilon = np.array(epsilons)
-    handicap_NN = np.where(blocks[:, None] < blocks[None, :], 1 - epsilon[:, None], 1.0)  # noqa: N806 - shape suffix
+    handicap_NN = np.where(blocks[:, None] < blocks[None, :], 1 - epsilon[:, None], 1.0)
     if competition.compare == "mean":
         scores = np.array([entry.score for entry in entries])[:, None] * handicap_NN
         wins = _half_ties(scores, scores.T)
     else:
-        losses_NB = np.stack([entry.batches for entry in entries])  # noqa: N806 - shape suffix
+        losses_NB = np.stack([entry.batches for entry in entries])
         wins = np.zeros_like(handicap_NN)
         for i in range(len(entries)):
             mine, theirs = losses_NB[i] * handicap_NN[i, i + 1 :, None], losses_NB[i + 1 :]  # i is never the later one

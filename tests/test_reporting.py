@@ -80,7 +80,7 @@ def test_a_scored_row_holds_everything_that_was_decided_of_it(world: World) -> N
         weights=found.weights,
         seconds=0.0,
     )
-    assert row(report, "A").difference == Difference(mean=1.0, standard_error=0.0, paired_sd=0.0)
+    assert row(report, "A").difference == Difference(mean=1.0, standard_error=0.0, paired_sd=0.0, batches=(1.0,) * 4)
 
 
 def test_matches_stand_in_the_order_of_the_players(world: World) -> None:

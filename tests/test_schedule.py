@@ -165,8 +165,8 @@ def test_digests_do_not_depend_on_the_order_of_keys(data: st.DataObject) -> None
 def test_digests_are_pinned_so_that_no_library_may_change_them() -> None:
     schedule = parsed()
     assert (schedule.digest, schedule.competition_digest(schedule.at(Block(100))[0])) == (
-        "781909d30611c185a2147df7e1f32254034d79e67236644c7c9e7799c7c95ad8",
-        "8a95bc5cc5b61dbdc78ba2adb01afa374d5e5d9f1ae4d0713fd75e2707b8b80d",
+        "4bea1a95c8adfb40c9a0d5a4fd9691991b4fee1ceff42f65f977ce9122460f58",
+        "10e4459c05f3c4ff4fe04cccb3f526d22662c33040c7b449da135540555d9eab",
     )
 
 

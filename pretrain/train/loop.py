@@ -79,7 +79,7 @@ def train(
     model.train()
     while going_on and saved.windows < recipe.windows:
         until = min(saved.windows + recipe.batch, recipe.windows)
-        batch_BT = np.stack([windows(index) for index in range(saved.windows, until)])  # noqa: N806 - shape suffix
+        batch_BT = np.stack([windows(index) for index in range(saved.windows, until)])
         _set_rate(optimizer, recipe.learning_rate.at((saved.windows + until) / 2 * recipe.length))
         loss = _step(model, optimizer, batch_BT, recipe.clip)
         saved = Saved(windows=until, steps=saved.steps + 1)
@@ -102,8 +102,8 @@ def _step(
 ) -> float:
     """Take one optimizer step and return the loss before it, in nats per token."""
     device = next(model.parameters()).device
-    tokens_BT = torch.from_numpy(batch_BT).to(device, torch.int64)  # noqa: N806 - shape suffix
-    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits  # noqa: N806 - shape suffix
+    tokens_BT = torch.from_numpy(batch_BT).to(device, torch.int64)
+    logits_BTV = model(input_ids=tokens_BT, use_cache=False).logits
     loss = cross_entropy(logits_BTV[:, :-1].flatten(0, 1), tokens_BT[:, 1:].flatten())
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
