@@ -256,6 +256,21 @@ def test_a_child_knows_nothing_of_its_starters_environment(tmp_path: Path, monke
     assert told.endswith('forkserver.py"]')  # not the program that started it
 
 
+def test_children_import_from_where_their_starter_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setattr(sys, "path", ["", "tests", *sys.path[-1:]])
+    found = children.environment({}, 1)["PYTHONPATH"].split(os.pathsep)
+    assert found[:2] == [str(Path.cwd()), str(Path.cwd() / "tests")]
+
+
+def test_a_fork_server_ends_well_when_it_is_closed(tmp_path: Path) -> None:
+    with hostile("answers") as evaluator:
+        judge(evaluator, tmp_path)
+        server = evaluator._server  # noqa: SLF001 - its process is the point
+        assert server is not None
+    assert server.process.returncode == 0
+
+
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path

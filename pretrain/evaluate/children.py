@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from pretrain.evaluate import forkserver
@@ -39,7 +40,7 @@ class ChildError(Exception):
 def environment(starter: Mapping[str, str], threads: int) -> dict[str, str]:
     """Return what the fork server may know of its starter's environment: no token, no wallet, no home."""
     kept = {name: starter[name] for name in _KEPT if name in starter}
-    path = os.pathsep.join(entry for entry in sys.path if entry)
+    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)  # it starts in another folder
     return kept | _SET | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
 
 
