@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def act(settings: Settings) -> int:
     """Do the command that these settings belong to and return its exit code; 0 when SIGTERM or Ctrl-C ends it."""
     console = collaborators.start_logging()
     stop = threading.Event()
+    reads_only = isinstance(settings, ScoreSettings) and not isinstance(settings, RunSettings)
     try:
-        return asyncio.run(_stoppable(_act(settings, console, stop), stop))
+        with nullcontext() if reads_only else collaborators.alone(settings.dir):
+            return asyncio.run(_stoppable(_act(settings, console, stop), stop))
     except asyncio.CancelledError:
         log.info("stopped; the same command goes on")
         return 0

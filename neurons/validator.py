@@ -45,6 +45,7 @@ async def main(settings: ValidatorSettings) -> None:
     schedule = competition_file.load(settings.competitions)
     sampler = build_sampler(schedule, settings.competitions.parent)
     async with AsyncExitStack() as stack:
+        stack.enter_context(collaborators.alone(settings.dir))
         evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)

@@ -125,6 +125,23 @@ def test_a_process_that_is_killed_is_started_again(tmp_path: Path) -> None:
     assert not daemon.running
 
 
+def test_what_a_killed_run_left_is_ended_before_its_place_is_taken(tmp_path: Path) -> None:
+    def sleeper() -> Daemon:
+        return Daemon("program", ["-c", "import time; time.sleep(60)", str(tmp_path)], tmp_path)
+
+    orphan, successor = sleeper(), sleeper()
+    orphan.start()
+    successor.start()
+    assert orphan.process is not None
+    assert (orphan.process.wait(), successor.running) == (-signal.SIGKILL, True)
+    end([successor])
+
+
+def test_a_stranger_that_has_the_number_of_a_dead_process_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    program(tmp_path, "pass").end_leftover()
+
+
 def test_a_process_that_ended_well_is_left_alone(tmp_path: Path) -> None:
     daemon = program(tmp_path, "pass")
     daemon.start()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +48,9 @@ class Daemon:
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
-        """Start it, its output appended to its log; it dies with this program at the latest."""
+        """Start it, its output appended to its log."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.end_leftover()
         threads = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own programs
@@ -60,6 +62,17 @@ class Daemon:
                 start_new_session=True,
             )
         (self.folder / "pid").write_text(f"{self.process.pid}\n")
+
+    def end_leftover(self) -> None:
+        """Kill what an earlier run left of it, when that run was killed itself; nothing else that has the number."""
+        try:
+            pid = int((self.folder / "pid").read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if str(self.folder).encode() in words:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
     def keep_alive(self) -> None:
         """Start it again if it died; raises PretrainError with the end of its log when it dies again and again."""
