@@ -1,9 +1,6 @@
 """Chooses and builds what a daemon talks to, from its settings: nothing else knows which kinds there are."""
 
-import fcntl
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -31,20 +28,6 @@ def start_logging() -> Console:
     handler = RichHandler(console=console, show_path=False) if console.is_terminal else plain
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
     return console
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a daemon's folder to one process while it runs; raises ConfigError when another has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"--dir {folder} is in use by another process; stop it, or give another folder"
-            ) from error
-        yield
 
 
 def unlock(wallet: WalletSettings) -> Wallet:

@@ -16,6 +16,7 @@ from pretrain import competition_file
 from pretrain.chain.local import LocalChain
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError
+from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
 from pretrain.publish import JOURNAL, Publication, held_entry, publish
 from pretrain.self_score import Bench, Verdict, would_beat
@@ -36,7 +37,7 @@ def act(settings: Settings) -> int:
     stop = threading.Event()
     reads_only = isinstance(settings, ScoreSettings) and not isinstance(settings, RunSettings)
     try:
-        with nullcontext() if reads_only else collaborators.alone(settings.dir):
+        with nullcontext() if reads_only else alone(settings.dir, "--dir"):
             return asyncio.run(_stoppable(_act(settings, console, stop), stop))
     except asyncio.CancelledError:
         log.info("stopped; the same command goes on")
@@ -152,7 +153,7 @@ def _publication(settings: PublishSettings) -> tuple[Publication, LocalChain]:
         repo=settings.repo,
         competition=CompetitionId(settings.competition),
         hotkey=collaborators.address(wallet),
-        network=settings.subtensor.network,
+        network=f"file:{settings.subtensor.file.resolve()}",
         netuid=schedule.netuid if settings.netuid is None else settings.netuid,
     )
     return publication, chain

@@ -18,6 +18,7 @@ from pretrain.command_line import Program, fail, read
 from pretrain.data.draw import build_sampler
 from pretrain.errors import PretrainError
 from pretrain.evaluate.canary import Canary
+from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
 from pretrain.memory import Memory
 from pretrain.node import Node
@@ -26,8 +27,9 @@ from pretrain.settings import ValidatorSettings
 from pretrain.status import write_status
 from pretrain.tables import step_table
 from pretrain.tracking import Tracker
-from pretrain.validate import Mind, Pace, judge_forever, set_weights_forever
+from pretrain.validate import Listeners, Mind, Pace, judge_forever, set_weights_forever
 
+log = logging.getLogger("pretrain.validator")
 LONGEST_POLL = 12.0  # seconds; a block of the real chain
 
 PROGRAM = Program(
@@ -45,7 +47,7 @@ async def main(settings: ValidatorSettings) -> None:
     schedule = competition_file.load(settings.competitions)
     sampler = build_sampler(schedule, settings.competitions.parent)
     async with AsyncExitStack() as stack:
-        stack.enter_context(collaborators.alone(settings.dir))
+        stack.enter_context(alone(settings.dir, "--dir"))
         evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)
@@ -66,15 +68,21 @@ async def main(settings: ValidatorSettings) -> None:
         pace = Pace(min(LONGEST_POLL, chain.genesis.parameters.block_time), _stop_on_signals())
         write_status(settings.dir, doing="waiting for the next sync block", hotkey=hotkey)
 
+        def trouble(why: str) -> None:
+            write_status(settings.dir, doing=f"cannot judge: {why}")
+
         def publish(report: Report) -> None:
-            Console().print(step_table(report))
-            with (settings.dir / "steps.jsonl").open("a") as lines:
-                lines.write(to_json(report) + "\n")
+            try:
+                Console().print(step_table(report))
+                with (settings.dir / "steps.jsonl").open("a") as lines:
+                    lines.write(to_json(report) + "\n")
+                write_status(settings.dir, doing=f"judged {report.name}", block=report.block, champion=report.champion)
+            except OSError as error:  # a full disk, a closed terminal: the step itself is saved
+                log.warning("the report of block %d is in state.sqlite alone: %s", report.block, error)
             tracker.log(report)
-            write_status(settings.dir, doing=f"judged {report.name}", block=report.block, champion=report.champion)
 
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(judge_forever(node, mind, memory, pace, publish))
+            loops.create_task(judge_forever(node, mind, memory, pace, Listeners(publish, trouble)))
             loops.create_task(set_weights_forever(node, mind, pace))
 
 
@@ -86,7 +94,7 @@ def _stop_on_signals() -> asyncio.Event:
     def ask() -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        logging.getLogger("pretrain.validator").info("finishing the duty in hand, then leaving")
+        log.info("finishing the duty in hand, then leaving")
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -64,9 +64,10 @@ class Unscored:
 
 
 def agreement(reports: Iterable[Report], labels: Mapping[Hotkey, str]) -> Agreement:
-    """Compare every window that two validators or more decided."""
+    """Compare every window that two validators or more decided and in which one of them scored something."""
     decided = sorted((r for r in reports if not r.abandoned), key=lambda r: (*_window_key(r), r.validator))
     groups = [tuple(group) for _, group in itertools.groupby(decided, key=_window_key)]
+    groups = [group for group in groups if any(report.players for report in group)]
     windows = tuple(_window(group) for group in groups if len({report.validator for report in group}) > 1)
     same_samples = sum("samples" not in window.differing for window in windows)
     same_champion = sum("champion" not in window.differing for window in windows)

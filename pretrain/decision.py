@@ -9,7 +9,7 @@ from pretrain.commitment import Entry
 from pretrain.competition import Competition
 from pretrain.data import Samples
 from pretrain.errors import Cause
-from pretrain.outcome import Outcome, Rejected, Scored
+from pretrain.outcome import Outcome, Rejected, Scored, witnessed
 from pretrain.schedule import Schedule
 from pretrain.scoring import Reference, Result
 from pretrain.selection import Role, Selected, eligible, top_entries
@@ -98,7 +98,7 @@ def _remember(record: Record, outcome: Outcome, facts: Facts, decision: Decision
     if isinstance(outcome, Rejected):
         return replace(record, rejected=outcome.reason, undecided=None, detail=outcome.detail)
     if not isinstance(outcome, Scored):
-        crashes = record.crashes + (outcome.cause is Cause.CRASHED)
+        crashes = record.crashes + (outcome.cause is Cause.CRASHED and witnessed(decision.outcomes))
         return replace(record, undecided=outcome.cause, detail=outcome.detail, crashes=crashes)
     scores = {player.hotkey: player.score for player in decision.result.judged}
     score, champion = scores[outcome.entry.hotkey], decision.result.champion
@@ -130,7 +130,7 @@ def _standings(state: State, facts: Facts, decision: Decision) -> Standings:
     tops = top_entries(snapshot, competition.competition_id, facts.schedule.selection)
     return Standings(
         averages=scoring.moving_average(old.averages, decision.weights, competition.alpha, present),
-        updated=snapshot.block,
+        updated=snapshot.block if decision.weights else old.updated,
         reigns=reigns,
         ready=old.ready or all(state.record(top).decided for top in tops if top in judgeable),
     )

@@ -30,7 +30,7 @@ async def listing(hub: Hub, entry: Entry) -> tuple[RemoteFile, ...]:
     described = await hub.describe(commitment.repo, commitment.revision)
     index = index_file(described)
     raw = await hub.read(commitment.repo, commitment.revision, index) if index else None
-    files = model_files(described, raw)
+    files = await asyncio.to_thread(model_files, described, raw)  # an index may be large
     expected = secure_hash(content_digest(files), entry.hotkey)
     if expected != commitment.secure_hash:
         detail = f"committed {commitment.secure_hash}, but the files with this hotkey make {expected}"
@@ -41,7 +41,7 @@ async def listing(hub: Hub, entry: Entry) -> tuple[RemoteFile, ...]:
 async def describe_all(
     hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: CompetitionId, state: State
 ) -> tuple[State, tuple[bool, ...]]:
-    """Return the state with every commitment described that was not yet, and of each whether the hub answered for it.
+    """Return the state with every commitment described that has no score, and of each whether the hub answered for it.
 
     Those that may be judged now in this competition are refused, or left undecided, by what comes back; of the others
     only a good answer is kept, since their first judged window is still to come.
@@ -49,9 +49,7 @@ async def describe_all(
     now = frozenset(eligible(snapshot, schedule, competition))
     models = {c.competition_id: c.model for c in schedule.at(snapshot.block)}
     unknown = [
-        entry
-        for entry in snapshot.entries
-        if entry.competition in models and state.record(entry).content is None and not state.record(entry).rejected
+        entry for entry in snapshot.entries if entry.competition in models and _to_describe(state.record(entry), now)
     ]
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -63,6 +61,12 @@ async def describe_all(
     answers = tuple(record.undecided is None for record in records)
     kept = [record for record in records if record.content or record.entry in now]
     return refuse_copies(state.with_records(kept), now, snapshot), answers
+
+
+def _to_describe(record: Record, now: frozenset[Entry]) -> bool:
+    """Whether to ask: what is unknown, and each eligible one without a score, so that no queue hides a private one."""
+    waits_for_its_first = record.entry in now and record.score is None
+    return record.rejected is None and (record.content is None or waits_for_its_first)
 
 
 async def _describe(hub: Hub, record: Record, constraints: Constraints) -> Record:

@@ -21,6 +21,9 @@ class Store(Protocol):
     def path(self, content: Digest) -> Path | None:
         """Return the folder of a model that is here, None when it is not."""
 
+    def discard(self, content: Digest) -> None:
+        """Remove a model whose bytes turned out to be spoilt."""
+
     async def fetch(
         self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], content: Digest
     ) -> Path:

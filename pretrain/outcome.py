@@ -1,5 +1,6 @@
 """What judging one entry ends in: its miner's merit, its miner's fault, or nobody's fault."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pretrain.commitment import Entry
@@ -34,3 +35,11 @@ class Undecided:
 
 
 Outcome = Scored | Rejected | Undecided
+
+
+def witnessed(outcomes: Iterable[Outcome]) -> bool:
+    """Whether another model was scored in the same step: only then is a child that died its model's doing.
+
+    The canary is too small to tell: a device that others filled serves it well, and kills every real model.
+    """
+    return any(isinstance(outcome, Scored) for outcome in outcomes)

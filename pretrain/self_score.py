@@ -15,6 +15,7 @@ from pretrain.errors import ConfigError, ModelRejected
 from pretrain.evaluate import Evaluator, Measurement
 from pretrain.hub import Hub
 from pretrain.judge import Job, measure
+from pretrain.models.files import local_files
 from pretrain.models.header import weights_digest
 from pretrain.node import Sampler, Store
 from pretrain.schedule import Schedule
@@ -93,9 +94,9 @@ async def would_beat(model: Path, competition: CompetitionId, bench: Bench) -> V
     snapshot = await bench.chain.snapshot(bench.schedule.timing.sync_cadence)
     rules = competition_at(bench.schedule, competition, snapshot.block)
     samples = await bench.sampler.draw(rules, snapshot.seed)
-    measured = await measure(
-        bench.evaluator, model, await asyncio.to_thread(weights_digest, model), Job(rules, samples)
-    )
+    await asyncio.to_thread(local_files, model, rules.model.max_bytes)
+    weights = await asyncio.to_thread(weights_digest, model)
+    measured = await measure(bench.evaluator, model, weights, Job(rules, samples))
     own = scoring.judged(OWN, Block(snapshot.block + 1), measured.losses, samples, rules)
     champion, beats = None, True
     if found := await _champion(bench, snapshot, rules, samples):

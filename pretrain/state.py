@@ -64,7 +64,7 @@ class Standings:
     averages: Mapping[Hotkey, float] = field(default_factory=dict)
     """Moving average of step weights."""
     updated: Block | None = None
-    """Sync block of the last step that decided."""
+    """Sync block of the last step that gave weight to somebody: how old the averages are."""
     reigns: tuple[Reign, ...] = ()
     """The last distinct champions, latest first."""
     ready: bool = False

@@ -10,7 +10,7 @@ from pretrain.competition import Competition
 from pretrain.decision import Facts, after, decide, may_wait, waited
 from pretrain.describe import describe_all
 from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected
-from pretrain.judge import Job, Looked, choose, fetch, judge, measure
+from pretrain.judge import Job, Looked, choose, fetch, is_spoilt, judge, measure
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
 from pretrain.outcome import Outcome, Scored, Undecided
@@ -49,7 +49,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     if missing and may_wait(known, facts):
         return waited(state, facts), abandoned_report(facts, measured, missing)
     reigns = unmeasured(facts.selected.references, outcomes)
-    references = await measure_references(node, reigns, job)
+    references = await measure_references(node, reigns, job, judged)
     decision = decide(facts, outcomes, references, samples, judged)
     new_state = after(judged, facts, decision)
     return new_state, step_report(facts, measured, decision, new_state)
@@ -58,7 +58,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
 async def missing_champion(node: Node, looked: Looked, state: State, competition: Competition) -> str:
     """Return why the champion's repository or bytes cannot be had, when that is not its miner's fault; else empty."""
     champion = champion_of(state, competition.competition_id, looked)
-    fetched = await fetch(node, champion, looked) if champion else None
+    fetched = await fetch(node, champion, looked, state) if champion else None
     return f"champion {champion.hotkey}: {fetched.detail}" if champion and isinstance(fetched, Undecided) else ""
 
 
@@ -82,15 +82,15 @@ def unmeasured(reigns: Sequence[Reign], outcomes: Sequence[Outcome]) -> list[Rei
     return [reign for reign in reigns if reign.entry not in tried | scored]
 
 
-async def measure_references(node: Node, reigns: Sequence[Reign], job: Job) -> list[Reference]:
+async def measure_references(node: Node, reigns: Sequence[Reign], job: Job, state: State) -> list[Reference]:
     """Measure past champions that are not judged as entries, from this machine's disk alone.
 
-    One whose bytes are gone, or that cannot be measured, is no reference.
+    One whose bytes are gone or spoilt, or that cannot be measured, is no reference.
     """
     references = []
     for reign in reigns:
-        path = node.store.path(reign.content)
-        if path is None:
+        path, known = node.store.path(reign.content), state.record(reign.entry).weights
+        if path is None or (known and await is_spoilt(node.store, reign.content, known)):
             continue
         try:
             weights = await asyncio.to_thread(weights_digest, path)

@@ -121,8 +121,20 @@ def _start(settings: Wandb, folder: Path, hotkey: Hotkey) -> "Run":
 def _survived(consequence: str) -> Iterator[None]:
     """Turn what wandb raises into one line of the log."""
     import wandb.errors  # noqa: PLC0415 - as above
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError, WandbAttachFailedError  # noqa: PLC0415
+    from wandb.sdk.lib.service.service_token import WandbServiceConnectionError  # noqa: PLC0415
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError  # noqa: PLC0415
+    from wandb.sdk.mailbox.mailbox_handle import ServerResponseError  # noqa: PLC0415
 
+    service = (WandbApiFailedError, WandbAttachFailedError, WandbServiceConnectionError, ServerResponseError)
     try:
         yield
-    except (wandb.errors.Error, OSError, ValidationError) as error:  # the last: of its own environment variables
+    except (  # what its service's death raises has no parent of its own
+        *service,
+        HandleAbandonedError,
+        MailboxClosedError,
+        wandb.errors.Error,
+        OSError,
+        ValidationError,
+    ) as error:  # the last: of its own environment variables
         _LOG.warning("wandb: %s; %s", plain.line(str(error) or type(error).__name__, 200), consequence)

@@ -9,7 +9,7 @@ from pretrain import judge, scoring
 from pretrain.challenge import Challenge, challenge, largest_head_start
 from pretrain.competition import Competition, FixedEpsilon
 from pretrain.data import Samples
-from pretrain.errors import ModelRejected, Reason
+from pretrain.errors import ModelRejected
 from pretrain.evaluate import Evaluator
 from pretrain.judge import Job
 from pretrain.models.files import local_files
@@ -89,9 +89,7 @@ def compare(model: Tried, rival: Tried, competition: Competition) -> Comparison:
 
 
 async def _measure_one(folder: Path, competition: Competition, samples: Samples, evaluator: Evaluator) -> Tried:
-    size, most = sum(file.size for file in local_files(folder)), competition.model.max_bytes
-    if size > most:
-        raise ModelRejected(Reason.FILES, f"{size} bytes; the competition allows {most}")
+    await asyncio.to_thread(local_files, folder, competition.model.max_bytes)
     weights = await asyncio.to_thread(weights_digest, folder)
     measured = await judge.measure(evaluator, folder, weights, Job(competition, samples))
     return Tried(

@@ -44,7 +44,16 @@ class Pace:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, publish: Callable[[Report], None]) -> None:
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of what the judging loop does."""
+
+    report: Callable[[Report], None]
+    trouble: Callable[[str], None]
+    """Told why no step could be done, in one line."""
+
+
+async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, listeners: Listeners) -> None:
     """Judge once at every sync block, saving each step whole before anyone hears of it.
 
     What is Unavailable is tried again with growing pauses; anything else is a bug and ends the program.
@@ -57,10 +66,11 @@ async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, publ
                 await asyncio.to_thread(memory.save, state, report)
                 mind.state = state
                 if report:
-                    publish(report)
+                    listeners.report(report)
             backoff = pace.poll
         except Unavailable as error:
             log.warning("no step: %s; trying again in %.0f s", error, backoff)
+            listeners.trouble(str(error))
             await pace.wait(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF)
             continue
@@ -101,15 +111,14 @@ def _last_update(hotkey: Hotkey, snapshot: Snapshot) -> int:
 def weights_row(state: State, snapshot: Snapshot, schedule: Schedule) -> dict[Hotkey, float]:
     """Return the row to set at S; empty while nothing is decided, or when all averages are older than allowed."""
     in_force = schedule.at(snapshot.block)
-    ready = {c.competition_id: state.standing(c.competition_id) for c in in_force}
-    fresh = {
-        competition: standing
-        for competition, standing in ready.items()
-        if standing.ready
-        and standing.updated is not None
-        and snapshot.block - standing.updated <= schedule.timing.max_weights_age
-    }
-    if not fresh:
+    oldest = snapshot.block - schedule.timing.max_weights_age
+    standings = {c.competition_id: state.standing(c.competition_id) for c in in_force}
+    ready = {competition: standing for competition, standing in standings.items() if standing.ready}
+    if not ready or state.step is None or state.step < oldest:
+        return {}
+    aged = {c for c, standing in ready.items() if standing.averages and (standing.updated or 0) < oldest}
+    fresh = {competition: standing for competition, standing in ready.items() if competition not in aged}
+    if aged and not any(standing.averages for standing in fresh.values()):
         return {}
     entered = {(entry.competition, entry.hotkey) for entry in snapshot.entries}
     averages = {

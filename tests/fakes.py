@@ -223,6 +223,9 @@ class FakeStore:
         folder = self._folder(content)
         return folder if folder.is_dir() else None
 
+    def discard(self, content: Digest) -> None:
+        self.lose(content)
+
     async def fetch(
         self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], content: Digest
     ) -> Path:

@@ -84,13 +84,29 @@ def test_a_refusal_is_recorded_with_its_reason() -> None:
 
 
 def test_only_a_crash_counts_as_a_crash() -> None:
-    facts = facts_of({A: Role.NEW, B: Role.NEW})
-    outcomes = (Undecided(A, Cause.CRASHED, "died"), Undecided(B, Cause.TIMEOUT, "slow"))
+    facts = facts_of({A: Role.NEW, B: Role.NEW, C: Role.POOL})
+    outcomes = (Undecided(A, Cause.CRASHED, "died"), Undecided(B, Cause.TIMEOUT, "slow"), scored(C, 2.0))
 
-    state, _ = judge(facts, known(A, B), *outcomes)
+    state, _ = judge(facts, known(A, B, C), *outcomes)
 
     assert (state.record(A).crashes, state.record(B).crashes) == (1, 0)
     assert (state.record(A).undecided, state.record(B).undecided) == (Cause.CRASHED, Cause.TIMEOUT)
+
+
+def test_when_every_child_dies_none_of_the_models_is_blamed() -> None:
+    facts = facts_of({A: Role.NEW, B: Role.NEW})
+    outcomes = (Undecided(A, Cause.CRASHED, "died"), Undecided(B, Cause.CRASHED, "died"))
+
+    state, _ = judge(facts, known(A, B), *outcomes)
+
+    assert (state.record(A).crashes, state.record(B).crashes) == (0, 0)
+
+
+def test_a_step_that_gives_weight_to_nobody_does_not_make_averages_younger() -> None:
+    old = Standings(averages={Hotkey("A"): 1.0}, updated=Block(5))
+    state, _ = judge(facts_of({A: Role.POOL}), known(A).with_standings(PROSE, old), Undecided(A, Cause.TIMEOUT, "slow"))
+
+    assert (state.standing(PROSE).averages, state.standing(PROSE).updated) == ({"A": 1.0}, 5)
 
 
 @pytest.mark.parametrize(("role", "tries"), [(Role.NEW, (S,)), (Role.TOP, (S,)), (Role.POOL, ()), (Role.RETURN, ())])
@@ -257,7 +273,7 @@ def row(
 
 
 M = entry("M", 10, 1)
-BOTH = State().with_standings(PROSE, standing("A")).with_standings(MIXED, standing("M"))
+BOTH = State(Block(S)).with_standings(PROSE, standing("A")).with_standings(MIXED, standing("M"))
 
 
 def test_each_competition_in_force_is_paid_its_share() -> None:

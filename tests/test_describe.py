@@ -133,9 +133,10 @@ def test_a_hub_that_does_not_answer_is_nobodys_fault(world: World) -> None:
     assert later.record(up) == state.record(up)
 
 
-def test_what_is_described_once_is_not_asked_for_again(world: World) -> None:
-    world.commit("A", 10, 2.0)
+def test_what_has_a_score_is_not_asked_for_again(world: World) -> None:
+    entry = world.commit("A", 10, 2.0)
     state, _ = describe(world)
+    state = state.with_records([replace(state.record(entry), score=2.0)])
     world.hub.all_down = True
 
     assert describe(world, state) == (state, ())

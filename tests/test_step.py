@@ -494,7 +494,46 @@ def test_a_model_that_crashes_its_child_twice_is_refused(world: World) -> None:
     state, _ = world.step(120, state)
 
     assert (state.record(entry).rejected, averages(state)) == (Reason.CRASHED, {"A": 1.0})
-    assert state.record(entry).detail == "twice, on this model alone: the child died of signal 9"
+    assert state.record(entry).detail == "twice, while other models were scored: the child died of signal 9"
+
+
+def test_children_that_all_die_window_after_window_get_nobody_refused(world: World) -> None:
+    entries = [world.commit("A", 10, 2.0), world.commit("B", 20, 1.5)]
+    state, _ = world.step(100)
+    before = averages(state)
+    for entry in entries:
+        world.evaluator.script[state.record(entry).weights or Digest("")] = [crash(), crash()]
+    for block in (110, 120, 130):
+        state, report = world.step(block, state)
+
+    assert ([state.record(entry).rejected for entry in entries], report.champion) == ([None, None], "B")
+    assert set(averages(state)) == set(before)
+
+
+def test_a_model_that_the_disk_spoilt_is_downloaded_again_and_not_refused(world: World) -> None:
+    entry = world.commit("A", 10, 2.0)
+    state, _ = world.step(100)
+    folder = world.store.path(state.record(entry).content or Digest(""))
+    assert folder is not None
+    (folder / "model.safetensors").write_bytes(b"torn")
+
+    _, report = world.step(110, state)
+
+    assert (outcomes_of(report), world.hub.fetched) == ({"A": "scored"}, ["A/model", "A/model"])
+
+
+def test_who_is_private_while_it_queues_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path, one_competition(selection={"max_new": 1}))
+    world.commit("A", 10, 2.0)
+    queued = world.commit("B", 20, 1.0)
+    state, first = world.step(100)
+    world.hub.private.add("B/model")
+    state, _ = world.step(110, state)
+    world.hub.private.clear()
+    state, last = world.step(120, state)
+
+    assert (outcomes_of(first), state.record(queued).rejected) == ({"A": "scored", "B": "queued"}, Reason.UNAVAILABLE)
+    assert last.champion == "A"
 
 
 def test_a_crash_with_a_canary_that_is_wrong_afterwards_is_this_validators_fault(world: World) -> None:

@@ -15,7 +15,7 @@ from pretrain.memory import Memory
 from pretrain.report import Report
 from pretrain.state import Standings, State
 from pretrain.types import Block, CompetitionId, Hotkey
-from pretrain.validate import Mind, Pace, judge_forever, set_weights_forever, weights_row
+from pretrain.validate import Listeners, Mind, Pace, judge_forever, set_weights_forever, weights_row
 
 ALICE, BOB = Hotkey("alice"), Hotkey("bob")
 
@@ -55,6 +55,7 @@ class MovingChain(fakes.FakeChain):
 def judge_through(world: World, blocks: list[int], memory: Memory, outages: int = 0) -> tuple[Mind, list[int]]:
     """Run the judging loop while the chain passes these blocks; return its mind and the blocks it published."""
     published: list[int] = []
+    troubles: list[str] = []
 
     async def go() -> Mind:
         chain = MovingChain(world.at(0), world=world, blocks=blocks, outages=outages)
@@ -64,7 +65,9 @@ def judge_through(world: World, blocks: list[int], memory: Memory, outages: int 
             assert memory.load() == mind.state
             published.append(report.block)
 
-        await judge_forever(replace(world.node, chain=chain), mind, memory, Pace(0.0, chain.stop), publish)
+        listeners = Listeners(publish, troubles.append)
+        await judge_forever(replace(world.node, chain=chain), mind, memory, Pace(0.0, chain.stop), listeners)
+        assert len(troubles) == outages
         return mind
 
     return asyncio.run(go()), published
@@ -116,7 +119,7 @@ def two_miners(tmp_path: Path) -> World:
 
 
 def row_of(world: World, *standings: Standings, block: int = 100) -> dict[Hotkey, float]:
-    state = State(standings={CompetitionId(i): standing for i, standing in enumerate(standings)})
+    state = State(Block(block), standings={CompetitionId(i): standing for i, standing in enumerate(standings)})
     return weights_row(state, world.at(block), world.schedule)
 
 
@@ -161,7 +164,7 @@ def set_through(
 ) -> list[tuple[int, dict[Hotkey, float], int]]:
     async def go() -> list[tuple[int, dict[Hotkey, float], int]]:
         chain = MovingChain(world.at(0), world=world, blocks=blocks, outages=outages, refusals=refusals or [])
-        state = State(standings={CompetitionId(0): standing(50, alice=1.0)})
+        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
         await set_weights_forever(replace(world.node, chain=chain), Mind(state), Pace(0.0, chain.stop))
         return chain.rows
 
@@ -177,3 +180,17 @@ def test_a_refusal_and_an_outage_are_tried_again(tmp_path: Path) -> None:
     refusals = [Refused("too soon", code="SettingWeightsTooFast", wait_blocks=1), Refused("no permit")]
     rows = set_through(two_miners(tmp_path), [50, 51, 52], outages=2, refusals=refusals)
     assert [block for block, _, _ in rows] == [52]
+
+
+def test_a_validator_that_has_judged_nothing_for_too_long_sets_nothing_and_burns_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, schedule_of(weights={"burn_uid": 0}))
+    state = State(Block(50), standings={CompetitionId(0): standing(50)})
+    assert (weights_row(state, world.at(150), world.schedule), weights_row(state, world.at(160), world.schedule)) == (
+        {VALIDATOR: 1.0},
+        {},
+    )
+
+
+def test_one_competition_that_is_too_old_leaves_its_share_to_the_fresh_one(tmp_path: Path) -> None:
+    world = two_miners(tmp_path)
+    assert row_of(world, standing(10, alice=1.0), standing(190, bob=1.0), block=200) == {BOB: 1.0}

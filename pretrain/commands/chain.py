@@ -11,7 +11,15 @@ from pretrain.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Let an embedded chain go on, stop it, or join it.")
 
-Network = Annotated[str, typer.Option("--subtensor.network", metavar="file:PATH", help="The embedded chain's file.")]
+Network = Annotated[
+    str,
+    typer.Option(
+        "--subtensor.network",
+        envvar="PRETRAIN_SUBTENSOR__NETWORK",
+        metavar="file:PATH",
+        help="The embedded chain's file.",
+    ),
+]
 DEFAULT = "file:localnet-run/chain.sqlite"
 FAUCET = "faucet"
 """The wallet whose coldkey the chain's genesis may name as its faucet."""
@@ -42,9 +50,11 @@ def register(
     *,
     name: Annotated[str, typer.Option("--wallet.name", help="The wallet; made, without a password, if missing.")],
     hotkey: Annotated[str, typer.Option("--wallet.hotkey", help="Its hotkey.")] = "default",
-    path: Annotated[Path, typer.Option("--wallet.path", help="Folder of the wallets.")] = Path("localnet-run/wallets"),
+    path: Annotated[
+        Path, typer.Option("--wallet.path", envvar="PRETRAIN_WALLET__PATH", help="Folder of the wallets.")
+    ] = Path("localnet-run/wallets"),
     network: Network = DEFAULT,
-    netuid: Annotated[int, typer.Option(min=0, help="The subnet.")] = 9,
+    netuid: Annotated[int, typer.Option(min=0, envvar="PRETRAIN_NETUID", help="The subnet.")] = 9,
     as_json: AsJson = False,
 ) -> None:
     """Register a hotkey on an embedded chain, paid by its coldkey.

@@ -10,6 +10,7 @@ from pretrain.errors import ConfigError
 
 
 def localnet(  # noqa: PLR0913 - one argument a flag
+    context: typer.Context,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run: chain, hub, wallets, logs, report.")] = Path(
         "localnet-run"
@@ -39,25 +40,35 @@ def localnet(  # noqa: PLR0913 - one argument a flag
     from rich.console import Console  # noqa: PLC0415 - `pretrain --help` answers at once
 
     from pretrain import summary  # noqa: PLC0415
+    from pretrain.folder_lock import alone  # noqa: PLC0415
     from pretrain.localnet import finish, prepare  # noqa: PLC0415
     from pretrain.localnet.run import run_to_the_end  # noqa: PLC0415
     from pretrain.localnet.view import final  # noqa: PLC0415
 
     console = Console(stderr=as_json)
     out = out.absolute()
-    if resume:
-        run = prepare.resume(out)
-    else:
-        console.print(f"preparing {out}: texts, tokenizer, wallets, chain (a minute the first time)")
-        options = prepare.Options(out, miners, validators, seed, tokens, _paths(data or []))
-        run = prepare.prepare(options)
-    why = run_to_the_end(run, minutes, console)
-    result = finish.summarise(run, final(run))
-    finish.show(run, result, console)
-    console.print(f"ended: {why}")
+    options = prepare.Options(out, miners, validators, seed, tokens, _paths(data or []))
+    with alone(out, "--out"):
+        if resume:
+            _refuse_changes(context)
+            run = prepare.resume(out)
+        else:
+            run = prepare.prepare(options, console.print)
+        end = run_to_the_end(run, minutes, console)
+        result = finish.summarise(run, final(run))
+        finish.show(run, result, console)
+    console.print(f"ended: {end.why}", style="red" if end.failed else None)
     if as_json:
         typer.echo(summary.to_json(result))
-    verdict(so=not check or (result.agreement.holds and not result.unscored))
+    verdict(so=not end.failed and (not check or (result.agreement.holds and not result.unscored)))
+
+
+def _refuse_changes(context: typer.Context) -> None:
+    """Raise ConfigError for a flag that a run which was made already cannot follow."""
+    for name in ("miners", "validators", "seed", "tokens", "data"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"--resume goes on with the run as it was made; leave out --{name}, or start a new run")
 
 
 def _paths(pairs: list[str]) -> dict[str, Path]:

@@ -13,7 +13,9 @@ def score(  # noqa: PLR0913 - one argument a flag
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder with config.json and safetensors.")],
     *,
     competition: Annotated[int | None, typer.Option(help="Its id; may be left out when only one is in force.")] = None,
-    competitions: Annotated[Path, typer.Option(help="The competition file.")] = Path("localnet-run/competition.yaml"),
+    competitions: Annotated[Path, typer.Option(envvar="PRETRAIN_COMPETITIONS", help="The competition file.")] = Path(
+        "localnet-run/competition.yaml"
+    ),
     against: Annotated[list[Path] | None, typer.Option(metavar="MODEL", help="Another folder; repeatable.")] = None,
     seed: Annotated[
         str | None, typer.Option(metavar="HEX", help="Draw the windows of this seed, as a report names it.")

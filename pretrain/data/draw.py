@@ -93,4 +93,5 @@ def open_tokenizer(schedule: Schedule, name: str, root: Path) -> Tokenizer:
     try:
         return load(root / spec.path, spec)
     except ConfigError as error:
-        raise ConfigError(f"tokenizer {name}: {error}") from error
+        hint = "" if (root / spec.path).exists() else "; a localnet's own file is OUT/competition.yaml"
+        raise ConfigError(f"tokenizer {name}: {error}{hint}") from error

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pretrain.commitment import content_digest
@@ -43,6 +43,11 @@ class ModelStore:
         """Return the folder of a model that is here, complete and checked; None when it is not."""
         place = self._place(digest)
         return place if place.is_dir() else None
+
+    def discard(self, digest: Digest) -> None:
+        """Remove a model; nobody finds a part of it meanwhile. Raises EvaluatorUnavailable."""
+        with _disk(self._root), self._unfinished() as folder, suppress(FileNotFoundError):
+            self._place(digest).rename(folder / "discarded")
 
     async def fetch(self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], digest: Digest) -> Path:
         """Return the folder of a model, downloaded unless it is here.

@@ -5,7 +5,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from pretrain.canonical import digest_of
 from pretrain.chain import local
 from pretrain.chain.genesis import RAO, Genesis, GenesisNeuron, Parameters
 from pretrain.chain.hyperparameters import Hyperparameters
+from pretrain.data.draw import build_sampler
 from pretrain.data.sources import open_source
 from pretrain.data.tokenizer import train
-from pretrain.errors import ConfigError
+from pretrain.errors import ConfigError, DataUnavailable
 from pretrain.localnet.roles import Miner, cast
 from pretrain.schedule import Schedule, SourceRules
-from pretrain.types import Hotkey
+from pretrain.types import Block, Hotkey
 from pretrain.wallet import create_wallet
 
 BLOCK_TIME = 1.0  # seconds
@@ -92,15 +93,24 @@ class Run:
         return competition_file.load(self.competitions)
 
 
-def prepare(options: Options) -> Run:
-    """Make a new run in an empty folder; raises ConfigError when there is one already."""
+def prepare(options: Options, tell: Callable[[str], object] = lambda _line: None) -> Run:
+    """Make a new run in an empty folder.
+
+    Raises ConfigError when there is one already, or when a text is too small to be judged on.
+    """
     marker = options.out / "run.json"
     if marker.exists():
         raise ConfigError(
             f"{options.out} holds a run already; go on with it by --resume, remove it, or name another folder by --out"
         )
+    tell(f"preparing {options.out}: texts, tokenizer, wallets, chain (a minute the first time)")
     options.out.mkdir(parents=True, exist_ok=True)
-    schedule = _schedule(options)
+    try:
+        schedule = _schedule(options)
+        _draw_once(schedule, options.out)
+    except (ConfigError, DataUnavailable) as error:
+        given = " ".join(f"--data {name}={path}" for name, path in options.data.items())
+        raise ConfigError(f"{given}: {error}; give more text" if given else str(error)) from error
     miners = cast(schedule, options.miners, options.tokens, options.seed)
     validators = tuple(f"validator-{number + 1}" for number in range(options.validators))
     hotkeys = _wallets(options.out / "wallets", [*validators, *(miner.name for miner in miners)])
@@ -150,6 +160,13 @@ def _schedule(options: Options) -> Schedule:
     path = options.out / "competition.yaml"
     path.write_text(header + yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
     return competition_file.load(path)
+
+
+def _draw_once(schedule: Schedule, root: Path) -> None:
+    """Draw every competition's samples once; raises DataUnavailable when a source has too little text for that."""
+    sampler = build_sampler(schedule, root)
+    for competition in schedule.at(Block(0)):
+        asyncio.run(sampler.draw(competition, seed=0))
 
 
 def _joined(mix: dict[str, dict[str, object]], name: str) -> dict[str, dict[str, object]]:

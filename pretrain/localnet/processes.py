@@ -16,6 +16,14 @@ RESTARTS = 5
 """How often a process that dies is started again."""
 GRACE = 60.0
 """Seconds that a process has to finish its duty and leave."""
+_TETHER = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""Asks the kernel to end it when its starter dies (PR_SET_PDEATHSIG, which exec keeps), then becomes the program."""
 
 
 @dataclass
@@ -54,7 +62,7 @@ class Daemon:
         threads = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own programs
-                [sys.executable, *self.command],
+                [sys.executable, "-c", _TETHER, str(os.getpid()), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

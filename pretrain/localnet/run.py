@@ -13,6 +13,7 @@ from rich.live import Live
 
 from pretrain.chain import local
 from pretrain.chain.local import LocalChain
+from pretrain.errors import PretrainError
 from pretrain.hub.folder import FolderHub
 from pretrain.localnet import commands
 from pretrain.localnet.display import progress
@@ -30,9 +31,11 @@ class Stop:
     """Why the run is to end; empty while it goes on."""
 
     why: str = ""
+    failed: bool = False
+    """Whether a process could not be kept alive."""
 
 
-def run_to_the_end(run: Run, minutes: float, console: Console) -> str:
+def run_to_the_end(run: Run, minutes: float, console: Console) -> Stop:
     """Run every process until all is decided and paid, the minutes are over, or Ctrl-C; return which it was."""
     daemons = {name: commands.validator(run, name) for name in run.validators}
     daemons |= {part.name: commands.miner(run, part) for part in run.miners if not part.copies}
@@ -42,11 +45,13 @@ def run_to_the_end(run: Run, minutes: float, console: Console) -> str:
             for daemon in daemons.values():
                 daemon.start()
             _watch(run, daemons, deadline, stop, console)
+        except PretrainError as error:
+            stop.why, stop.failed = str(error), True
         finally:
             console.print("ending: every process finishes the duty in hand")
             end(daemons.values())
             local.pause(run.chain)
-    return stop.why
+    return stop
 
 
 def _watch(run: Run, daemons: dict[str, Daemon], deadline: float, stop: Stop, console: Console) -> None:
@@ -107,7 +112,7 @@ def _stopping() -> Iterator[Stop]:
         for name, handler in before.items():
             signal.signal(name, handler)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield stop
     finally:

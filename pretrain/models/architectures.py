@@ -31,6 +31,9 @@ Head = Callable[[torch.Tensor], torch.Tensor]
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 """The dtypes that weights may be stored in, as safetensors names them."""
 
+MOST_WIDENING = 16
+"""No layer inside may be so many times wider than the hidden states: what it takes while it runs is bounded by that."""
+
 VOCABULARY_MULTIPLE = 256
 """A vocabulary may be padded up to the next multiple of this many ids."""
 
@@ -230,6 +233,11 @@ def _named_fields(config: Mapping[str, object], family: str) -> Architecture:
 
 def _check_heads(architecture: Architecture) -> None:
     heads, groups = architecture.num_attention_heads, architecture.num_key_value_heads
+    widest = max(architecture.intermediate_size, heads * architecture.head_dim)
+    if widest > MOST_WIDENING * architecture.hidden_size:
+        raise rejected(
+            f"a layer is {widest} wide; at most {MOST_WIDENING} times hidden_size {architecture.hidden_size}"
+        )
     if architecture.hidden_size % heads:
         raise rejected(f"hidden_size {architecture.hidden_size} is not a multiple of num_attention_heads {heads}")
     if heads % groups:

@@ -56,13 +56,14 @@ def model_files(
     return chosen
 
 
-def local_files(folder: Path) -> tuple[RemoteFile, ...]:
+def local_files(folder: Path, max_bytes: int | None = None) -> tuple[RemoteFile, ...]:
     """Describe the model in a folder by the same rule, with sizes and hashes read from its bytes.
 
-    A miner learns its content digest from it; a validator checks what it downloaded. Raises ModelRejected(FILES).
+    A miner learns its content digest from it; a validator checks what it downloaded. Raises ModelRejected(FILES), also
+    when the files together are larger than ``max_bytes``.
     """
     names = [path.name for path in model_paths(folder)]
-    return model_files([_describe(folder / name) for name in names], _local_index(folder))
+    return model_files([_describe(folder / name) for name in names], _local_index(folder), max_bytes=max_bytes)
 
 
 def model_paths(folder: Path) -> tuple[Path, ...]:
