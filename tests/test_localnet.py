@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pytest
 
 from pretrain import competition_file
 from pretrain.chain import history, local
+from pretrain.chain.history import NeuronEpoch, WeightsRow
+from pretrain.commitment import Commitment, Entry
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.localnet import commands, prepare
@@ -18,8 +20,10 @@ from pretrain.localnet import run as run_to_its_end
 from pretrain.localnet.prepare import TEMPLATE, Options, Run
 from pretrain.localnet.processes import RESTARTS, Daemon, end
 from pretrain.localnet.roles import cast
-from pretrain.localnet.view import final, labels
-from pretrain.types import Block
+from pretrain.localnet.view import View, final, labels
+from pretrain.report import Report
+from pretrain.state import State
+from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision, Uid
 
 
 def test_the_compared_miners_differ_in_their_mix_alone() -> None:
@@ -101,6 +105,50 @@ def test_secrets_stand_in_no_command_line(run: Run) -> None:
 def test_nothing_is_complete_before_anything_was_committed(run: Run) -> None:
     view = final(run)
     assert (view.entries, run_to_its_end.complete(run, view, {})) == ((), False)
+
+
+def report_of(validator: str, block: int, *players: str) -> Report:
+    return Report(
+        validator=Hotkey(validator),
+        block=Block(block),
+        seed="0" * 64,
+        competition=CompetitionId(1),
+        name="mixed",
+        competition_digest=Digest(""),
+        engine="",
+        samples=Digest("same"),
+        champion=Hotkey(players[0]) if players else None,
+        entries=(),
+        players=tuple(Hotkey(player) for player in players),
+    )
+
+
+def view_of(blocks: Mapping[str, Mapping[int, tuple[str, ...]]], rows: dict[str, int], epoch: int = 0) -> View:
+    """Look at two miners, both entered; by validator, who was scored at which block, and when it set weights."""
+    commitments = [Commitment(miner, "model", Revision("0" * 40), Digest(""), CompetitionId(1)) for miner in ("A", "B")]
+    return View(
+        block=Block(100),
+        entries=tuple(Entry(Hotkey(c.namespace), Block(5), c) for c in commitments),
+        states=dict.fromkeys(blocks, State()),
+        reports={v: tuple(report_of(v, b, *who) for b, who in steps.items()) for v, steps in blocks.items()},
+        rows=tuple(WeightsRow(Block(block), Hotkey(v), {Hotkey("A"): 1.0}) for v, block in rows.items()),
+        epochs=(NeuronEpoch(Block(epoch), Uid(0), Hotkey("A"), 0.0, 1.0, 0.0, 0.0, permit=False),) if epoch else (),
+        statuses={},
+    )
+
+
+def test_a_competition_is_settled_at_the_second_window_in_which_everybody_scored_all_that_entered() -> None:
+    both, one = ("A", "B"), ("A",)
+    view = view_of({"v": {15: one, 45: both, 75: both, 105: both}, "w": {15: one, 45: both, 105: both}}, {})
+    assert view.settled(CompetitionId(1)) == 105
+    assert view_of({"v": {45: both, 75: both}, "w": {45: both, 75: one}}, {}).settled(CompetitionId(1)) is None
+
+
+def test_it_is_paid_when_an_epoch_came_after_every_validators_next_weights() -> None:
+    settled = {"v": {45: ("A", "B")}, "w": {45: ("A", "B")}}
+    assert view_of(settled, {"v": 50, "w": 52}, epoch=53).paid_since(Block(45))
+    assert not view_of(settled, {"v": 50, "w": 52}, epoch=52).paid_since(Block(45))
+    assert not view_of(settled, {"v": 50, "w": 44}, epoch=99).paid_since(Block(45))
 
 
 def program(folder: Path, code: str) -> Daemon:

@@ -97,6 +97,11 @@ def test_two_validators_that_agree_are_said_to() -> None:
     assert [window.block for window in run.agreement.windows] == list(BLOCKS[:5])
 
 
+def test_windows_in_which_nothing_was_scored_are_no_agreement() -> None:
+    empty = {v: tuple(replace(step, players=(), champion=None) for step in steps) for v, steps in reports().items()}
+    assert not gathered(empty).agreement.holds
+
+
 def test_no_common_window_is_no_agreement() -> None:
     alone = agreed(report(A, 90, 0), report(B, 105, 1))
     assert (alone.windows, alone.holds) == ((), False)
