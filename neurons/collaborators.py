@@ -59,6 +59,12 @@ def need_token() -> None:
 
 def build_evaluator(judge: Judge, device: str, sampler: Sampler) -> ProcessEvaluator:
     """Build the evaluator for every tokenizer of the competition file; the caller starts and closes it."""
-    settings = EngineSettings(device=device, batch=judge.batch, threads=judge.threads, deadline=judge.deadline)
+    settings = EngineSettings(
+        device=device,
+        batch=judge.batch,
+        threads=judge.threads,
+        deadline=judge.deadline,
+        memory=int(judge.memory_gb * 1e9) if judge.memory_gb else None,
+    )
     vocabularies = {name: tokenizer.vocabulary for name, tokenizer in sampler.tokenizers.items()}
     return ProcessEvaluator(settings, vocabularies | {canary.TOKENIZER: canary.VOCABULARY})

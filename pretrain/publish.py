@@ -78,9 +78,11 @@ async def publish(
     if held is None:
         await _refuse_public(hub, publication.repo)
         begun = await _upload(publication, hub, journal, begun, tell)
-        await _refuse_public(hub, publication.repo)
         text = _commitment(publication, begun.revision or _ANY_REVISION, digest).encode()
-        block = await _commit(chain, text, tell, poll)
+        block = None
+        while block is None:
+            await _refuse_public(hub, publication.repo)  # also after a wait: it must be private when it is committed
+            block = await _commit(chain, text, tell, poll)
         held = await chain.commitment()
         if held is None or held.block != block:
             raise Refused(f"the commitment of block {block} was replaced by another one of {publication.hotkey}")
@@ -114,16 +116,16 @@ async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Jour
     return done
 
 
-async def _commit(chain: Chain, text: str, tell: Tell, poll: float) -> Block:
-    """Commit, waiting as long as the chain says that it is too early."""
-    while True:
-        try:
-            return await chain.commit(text)
-        except Refused as error:
-            if not error.wait_blocks:
-                raise
-            tell(f"{error}; waiting {error.wait_blocks} blocks")
-            await _wait(chain, error.wait_blocks, poll)
+async def _commit(chain: Chain, text: str, tell: Tell, poll: float) -> Block | None:
+    """Commit and return the block; None after a wait, when the chain said that it was too early."""
+    try:
+        return await chain.commit(text)
+    except Refused as error:
+        if not error.wait_blocks:
+            raise
+        tell(f"{error}; waiting {error.wait_blocks} blocks")
+        await _wait(chain, error.wait_blocks, poll)
+        return None
 
 
 async def _wait(chain: Chain, blocks: int, poll: float) -> None:
