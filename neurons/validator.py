@@ -30,6 +30,7 @@ from pretrain.tracking import Tracker
 from pretrain.validate import Listeners, Mind, Pace, judge_forever, set_weights_forever
 
 log = logging.getLogger("pretrain.validator")
+LOG_WIDTH = 120  # columns, where no terminal says otherwise
 LONGEST_POLL = 12.0  # seconds; a block of the real chain
 
 PROGRAM = Program(
@@ -71,9 +72,11 @@ async def main(settings: ValidatorSettings) -> None:
         def trouble(why: str) -> None:
             write_status(settings.dir, doing=f"cannot judge: {why}")
 
+        console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+
         def publish(report: Report) -> None:
             try:
-                Console().print(step_table(report))
+                console.print(step_table(report))
                 with (settings.dir / "steps.jsonl").open("a") as lines:
                     lines.write(to_json(report) + "\n")
                 write_status(settings.dir, doing=f"judged {report.name}", block=report.block, champion=report.champion)

@@ -95,7 +95,8 @@ class Judge(Group):
     batch: Count = Field(default=8, description="windows measured at a time")
     deadline: Annotated[float, Field(gt=0)] = Field(default=600.0, description="seconds for one model")
     memory_gb: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="most address space of the process that measures, in GB, on the CPU; default: no bound"
+        default=None,
+        description="most GB of address space of that process, on the CPU; default: no bound",
     )
 
 

@@ -8,6 +8,8 @@ import typer
 from pretrain.commands.output import AsJson, verdict
 from pretrain.errors import ConfigError
 
+LOG_WIDTH = 100  # columns, where no terminal says otherwise
+
 
 def localnet(  # noqa: PLR0913 - one argument a flag
     context: typer.Context,
@@ -46,6 +48,8 @@ def localnet(  # noqa: PLR0913 - one argument a flag
     from pretrain.localnet.view import final  # noqa: PLC0415
 
     console = Console(stderr=as_json)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     out = out.absolute()
     options = prepare.Options(out, miners, validators, seed, tokens, _paths(data or []))
     with alone(out, "--out"):

@@ -110,7 +110,7 @@ def prepare(options: Options, tell: Callable[[str], object] = lambda _line: None
         _draw_once(schedule, options.out)
     except (ConfigError, DataUnavailable) as error:
         given = " ".join(f"--data {name}={path}" for name, path in options.data.items())
-        raise ConfigError(f"{given}: {error}; give more text" if given else str(error)) from error
+        raise ConfigError(f"{given}: {error}" if given else str(error)) from error
     miners = cast(schedule, options.miners, options.tokens, options.seed)
     validators = tuple(f"validator-{number + 1}" for number in range(options.validators))
     hotkeys = _wallets(options.out / "wallets", [*validators, *(miner.name for miner in miners)])
