@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     books = folder / "books"
     books.mkdir()
     words = ["the chain remembers what the miners wrote", "a loss falls while the light is on", "seven windows of text"]
-    for number in range(40):
+    for number in range(300):
         lines = (f"{words[(number + line) % 3]} {number * line}" for line in range(30))
         (books / f"{number}.txt").write_text("\n\n".join(lines))
     return prepare.prepare(Options(folder / "run", 4, 2, 3, 50_000, {"rhymes": books}))
@@ -76,6 +76,12 @@ def test_everybody_is_registered_from_the_start_and_only_validators_have_stake(r
     stakes = {neuron.hotkey: neuron.stake for neuron in chain.genesis.neurons}
     assert {labels(run)[hotkey] for hotkey, stake in stakes.items() if stake} == set(run.validators)
     assert {labels(run)[hotkey] for hotkey in stakes} == {*run.validators, *(miner.name for miner in run.miners)}
+
+
+def test_text_that_is_too_little_to_be_judged_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "haiku.txt").write_text("an old pond\n\na frog jumps in\n\nthe sound of water\n")
+    with pytest.raises(ConfigError, match=r"^--data rhymes=.*haiku.txt: source rhymes has \d+ tokens .* needs 6144$"):
+        prepare.prepare(Options(tmp_path / "run", 4, 2, 3, 50_000, {"rhymes": tmp_path / "haiku.txt"}))
 
 
 def test_a_run_is_not_prepared_over_another_one(run: Run) -> None:
