@@ -79,9 +79,10 @@ def test_everybody_is_registered_from_the_start_and_only_validators_have_stake(r
 
 
 def test_text_that_is_too_little_to_be_judged_on_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    (tmp_path / "haiku.txt").write_text("an old pond\n\na frog jumps in\n\nthe sound of water\n")
-    with pytest.raises(ConfigError, match=r"^--data rhymes=.*haiku.txt: source rhymes has \d+ tokens .* needs 6144$"):
-        prepare.prepare(Options(tmp_path / "run", 4, 2, 3, 50_000, {"rhymes": tmp_path / "haiku.txt"}))
+    haiku = tmp_path / "haiku.jsonl"
+    haiku.write_text("".join(f'{{"text": "an old pond, {number} frogs jump in"}}\n' for number in range(40)))
+    with pytest.raises(ConfigError, match=r"^--data rhymes=.*haiku.jsonl: source rhymes has \d+ tokens .* needs 6144$"):
+        prepare.prepare(Options(tmp_path / "run", 4, 2, 3, 50_000, {"rhymes": haiku}))
 
 
 def test_a_run_is_not_prepared_over_another_one(run: Run) -> None:

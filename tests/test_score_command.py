@@ -156,9 +156,7 @@ def test_a_model_over_the_bytes_of_the_competition_is_refused_by_name(tmp_path: 
     limits = competition.model.model_copy(update={"max_bytes": 10})
     folder = folder_of(tmp_path / "mine", model(prose=2.0))
 
-    with pytest.raises(
-        ModelRejected, match=r"files: .*mine: the files have \d+ bytes together; the competition allows 10"
-    ):
+    with pytest.raises(ModelRejected, match=r"files: .*mine: the files have \d+ bytes together; .* allows 10"):
         tried([folder], competition.model_copy(update={"model": limits}))
 
 
