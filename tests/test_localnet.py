@@ -182,10 +182,13 @@ def test_a_process_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_ended_before_its_place_is_taken(tmp_path: Path) -> None:
     def sleeper() -> Daemon:
-        return Daemon("program", ["-c", "import time; time.sleep(60)", str(tmp_path)], tmp_path)
+        return Daemon(
+            "program", ["-c", "import time; print('up', flush=True); time.sleep(60)", str(tmp_path)], tmp_path
+        )
 
     orphan, successor = sleeper(), sleeper()
     orphan.start()
+    wait_for(lambda: "up" in orphan.log.read_text())
     successor.start()
     assert orphan.process is not None
     assert (orphan.process.wait(), successor.running) == (-signal.SIGKILL, True)
