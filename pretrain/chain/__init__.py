@@ -58,12 +58,57 @@ class Head:
     """The newest block that can no longer change."""
 
 
+@dataclass(frozen=True)
+class Network:
+    """Which chain this is."""
+
+    name: str
+    """As it is asked for by flag: ``finney``, ``test``, ``local``, ``ws://...``, ``file:PATH``."""
+    genesis: str
+    """The hash of block 0 in lower-case hex: what tells two chains apart, whatever they are called."""
+    block_time: float
+    """Seconds between two blocks."""
+
+    def __str__(self) -> str:
+        """Return both in one word, for a log line or a journal."""
+        return f"{self.name} (genesis {self.genesis[:16]})"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the newest block says of one hotkey on this subnet: for a person to look at, never for a step."""
+
+    head: Head
+    head_time: float
+    """When the newest block was made, in seconds since the Unix epoch."""
+    endpoint: str
+    """Who answered: a URL, or a file."""
+    neuron: Neuron | None
+    """None when the hotkey is not registered."""
+    coldkey: str | None
+    """Who owns the hotkey (ss58); None when nobody does yet."""
+    balance: float
+    """Free TAO of that coldkey."""
+    registration_cost: float
+    """TAO that registering costs now."""
+    weights_rate_limit: int
+    """Blocks between two rows of one validator."""
+    commit_reveal: bool
+    """Whether weights are committed first and shown later."""
+
+
 class Chain(Protocol):
     """One subnet of one network, read by everybody and written by one hotkey.
 
-    Every method raises ChainUnavailable when the chain does not answer. Writes raise Refused when it says no,
-    with ``wait_blocks`` when trying again later is right.
+    Every method raises ChainUnavailable when the chain does not answer, and ConfigError when it is not the chain that
+    was asked for. Writes raise Refused when it says no, with ``wait_blocks`` when trying again later is right.
     """
+
+    async def network(self) -> Network:
+        """Say which chain this is."""
+
+    async def standing(self) -> Standing:
+        """Say how this hotkey stands at the newest block."""
 
     async def head(self) -> Head:
         """Return the newest and the finalised block."""

@@ -71,6 +71,11 @@ def resume(path: Path, clock: Clock) -> None:
         ledger.write_head(database, replace(head, anchor_block=head.newest, anchor_time=clock(), paused=False))
 
 
+def time_of(head: HeadRow, genesis: Genesis) -> float:
+    """Return when the newest finished block was made, in seconds since the Unix epoch."""
+    return head.anchor_time + (head.newest - head.anchor_block) * genesis.parameters.block_time
+
+
 def _newest_by_clock(genesis: Genesis, head: HeadRow, now: float) -> Block:
     return Block(head.anchor_block + math.floor((now - head.anchor_time) / genesis.parameters.block_time))
 

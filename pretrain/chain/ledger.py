@@ -178,6 +178,12 @@ def add_stake(database: sqlite3.Connection, hotkey: Hotkey, block: Block, rao: i
     database.execute("INSERT OR REPLACE INTO stakes VALUES (?, ?, ?)", (hotkey, block, stake))
 
 
+def owner_of(database: sqlite3.Connection, hotkey: Hotkey) -> str | None:
+    """Return the coldkey that owns a hotkey; None when it was never registered."""
+    row = database.execute("SELECT coldkey FROM owners WHERE hotkey = ?", (hotkey,)).fetchone()
+    return row[0] if row else None
+
+
 def balance_of(database: sqlite3.Connection, coldkey: str) -> int:
     """Return what a coldkey may spend, in rao."""
     row = database.execute("SELECT rao FROM balances WHERE coldkey = ?", (coldkey,)).fetchone()

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain.chain import Head, Snapshot, blocks, calls, ledger, runtime, view
+from pretrain.chain import Head, Network, Snapshot, Standing, blocks, calls, ledger, runtime, view
 from pretrain.chain.blocks import Clock
 from pretrain.chain.calls import Action, AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
-from pretrain.chain.genesis import Genesis
+from pretrain.chain.genesis import RAO, Genesis
 from pretrain.chain.state import newest_commitments, slots
 from pretrain.chain.weights import quantise
 from pretrain.commitment import Entry
@@ -69,6 +69,15 @@ class LocalChain:
         self._wallet = wallet
         self._clock = clock
         self._snapshot_at = functools.lru_cache(maxsize=2)(self._read_snapshot)  # a finished block never changes
+
+    async def network(self) -> Network:
+        """Say which chain this is."""
+        return Network(f"file:{self._path}", self.genesis.hash.hex(), self.genesis.parameters.block_time)
+
+    async def standing(self) -> Standing:
+        """Say how this hotkey stands at the newest block."""
+        hotkey = Hotkey(self._hotkey().ss58_address)
+        return await _in_thread(lambda: self._standing(hotkey))
 
     async def head(self) -> Head:
         """Return the newest and the finalised block."""
@@ -165,6 +174,25 @@ class LocalChain:
         newest = blocks.catch_up(self._path, self.genesis, self._clock).newest
         with ledger.reading(self._path) as database:
             return newest_commitments(database, newest).get(hotkey)
+
+    def _standing(self, hotkey: Hotkey) -> Standing:
+        head, parameters = self._head(), self.genesis.parameters
+        with ledger.reading(self._path) as database:
+            time_of_head = blocks.time_of(ledger.read_head(database), self.genesis)
+            neurons = view.snapshot(database, head.block).neurons
+            coldkey = ledger.owner_of(database, hotkey)
+            balance = ledger.balance_of(database, coldkey) if coldkey else 0
+        return Standing(
+            head=head,
+            head_time=time_of_head,
+            endpoint=str(self._path),
+            neuron=next((neuron for neuron in neurons if neuron.hotkey == hotkey), None),
+            coldkey=coldkey,
+            balance=balance / RAO,
+            registration_cost=parameters.burn / RAO,
+            weights_rate_limit=parameters.weights_rate_limit,
+            commit_reveal=False,
+        )
 
     def _uid(self, hotkey: Hotkey, block: Block) -> Uid:
         with ledger.reading(self._path) as database:

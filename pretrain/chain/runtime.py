@@ -83,7 +83,7 @@ def _spent(database: sqlite3.Connection, hotkey: Hotkey, period: int) -> Spent:
 
 def _register(database: sqlite3.Connection, here: Here, call: Call, action: BurnedRegister) -> None:
     rules.check_registration(here, call.netuid, action, ledger.balance_of(database, call.signer))
-    owner = _owner(database, action.hotkey)
+    owner = ledger.owner_of(database, action.hotkey)
     rules.check_owner(action.hotkey, call.signer, owner if owner is not None else call.signer)
     uid = rules.slot_for_newcomer(here)
     burn = here.parameters.burn
@@ -93,11 +93,6 @@ def _register(database: sqlite3.Connection, here: Here, call: Call, action: Burn
     database.execute("INSERT OR REPLACE INTO registrations VALUES (?, ?, ?)", (uid, here.block, action.hotkey))
 
 
-def _owner(database: sqlite3.Connection, hotkey: Hotkey) -> str | None:
-    row = database.execute("SELECT coldkey FROM owners WHERE hotkey = ?", (hotkey,)).fetchone()
-    return row[0] if row else None
-
-
 def _add_stake(database: sqlite3.Connection, here: Here, call: Call, action: AddStake) -> None:
     """Stake one for one: this chain has no pool between TAO and alpha, so no price and no fee."""
     if call.netuid != here.genesis.netuid:
@@ -105,7 +100,7 @@ def _add_stake(database: sqlite3.Connection, here: Here, call: Call, action: Add
             f"there is no subnet {call.netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist"
         )
     rules.check_stake(here.parameters, action.amount, ledger.balance_of(database, call.signer))
-    if _owner(database, action.hotkey) is None:
+    if ledger.owner_of(database, action.hotkey) is None:
         raise Refused(f"hotkey {action.hotkey} was never registered", code="HotKeyAccountNotExists")
     ledger.add_balance(database, call.signer, -action.amount)
     ledger.add_stake(database, action.hotkey, here.block, action.amount)
