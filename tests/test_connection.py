@@ -1,0 +1,199 @@
+"""One client at a time of several endpoints: deadlines fire, what fails is dropped, and the next one is opened."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from pretrain.backoff import delay
+from pretrain.chain.connection import Access, Connection, Deadlines
+from pretrain.errors import ChainUnavailable, ConfigError
+
+SOON = Deadlines(opening=0.2, read=0.2, write=0.2, settling=0.2, closing=0.2, first_pause=0.001)
+
+
+@dataclass
+class World:
+    """What happened: which endpoints were opened and closed, and which of them are to fail at opening."""
+
+    refuses: tuple[str, ...] = ()
+    opened: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    hangs: tuple[str, ...] = ()
+
+    async def open(self, endpoint: str) -> str:
+        self.opened.append(endpoint)
+        if endpoint in self.hangs:
+            await asyncio.Event().wait()
+        if endpoint in self.refuses:
+            raise OSError("refused")
+        return endpoint
+
+    async def close(self, client: str) -> None:
+        self.closed.append(client)
+
+    def connection(self, *endpoints: str) -> Connection[str]:
+        return Connection(endpoints, Access(self.open, self.close, (OSError,)), SOON)
+
+
+async def answer(client: str) -> str:
+    return f"from {client}"
+
+
+def fails(*endpoints: str) -> Callable[[str], Awaitable[str]]:
+    async def work(client: str) -> str:
+        if client in endpoints:
+            raise OSError("reset")
+        return f"from {client}"
+
+    return work
+
+
+def hangs(*endpoints: str) -> Callable[[str], Awaitable[str]]:
+    async def work(client: str) -> str:
+        if client in endpoints:
+            await asyncio.Event().wait()
+        return f"from {client}"
+
+    return work
+
+
+def test_nothing_is_opened_before_the_first_call_and_one_client_serves_all() -> None:
+    async def scenario() -> World:
+        world = World()
+        connection = world.connection("a", "b")
+        assert world.opened == []
+        assert await asyncio.gather(*(connection.read(answer) for _ in range(5))) == ["from a"] * 5
+        await connection.close()
+        return world
+
+    world = asyncio.run(scenario())
+    assert (world.opened, world.closed) == (["a"], ["a"])
+
+
+@pytest.mark.parametrize("trouble", [fails("a"), hangs("a")], ids=["an error", "no answer"])
+def test_a_client_that_fails_is_dropped_and_the_next_endpoint_answers(trouble: Callable[[str], Awaitable[str]]) -> None:
+    async def scenario() -> World:
+        world = World()
+        connection = world.connection("a", "b")
+        assert await connection.read(trouble) == "from b"
+        assert await connection.read(trouble) == "from b"
+        await connection.close()
+        return world
+
+    world = asyncio.run(scenario())
+    assert (world.opened, world.closed) == (["a", "b"], ["a", "b"])
+
+
+@pytest.mark.parametrize("world", [World(refuses=("a",)), World(hangs=("a",))], ids=["refused", "no handshake"])
+def test_an_endpoint_that_cannot_be_opened_is_passed_over(world: World) -> None:
+    async def scenario() -> str:
+        connection = world.connection("a", "b")
+        try:
+            return await connection.read(answer)
+        finally:
+            await connection.close()
+
+    assert asyncio.run(scenario()) == "from b"
+    assert world.opened == ["a", "b"]
+
+
+def test_when_no_endpoint_answers_the_last_ones_reason_is_told_and_later_calls_try_again() -> None:
+    async def scenario() -> None:
+        world = World(refuses=("a", "b"))
+        connection = world.connection("a", "b")
+        with pytest.raises(ChainUnavailable, match="b: refused"):
+            await connection.read(answer)
+        world.refuses = ()
+        assert await connection.read(answer) == "from a"
+        await connection.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_single_endpoint_is_tried_twice_for_its_socket_may_just_have_been_old() -> None:
+    async def scenario() -> list[str]:
+        world = World()
+        connection = world.connection("a")
+        with pytest.raises(ChainUnavailable):
+            await connection.read(fails("a"))
+        await connection.close()
+        return world.opened
+
+    assert asyncio.run(scenario()) == ["a", "a"]
+
+
+def test_what_may_not_be_done_twice_is_done_once() -> None:
+    async def scenario() -> list[str]:
+        world = World()
+        connection = world.connection("a", "b")
+        with pytest.raises(ChainUnavailable):
+            await connection.once(fails("a"), 1.0)
+        await connection.close()
+        return world.opened
+
+    assert asyncio.run(scenario()) == ["a"]
+
+
+def test_another_calls_client_is_not_dropped_by_one_that_failed_before() -> None:
+    async def scenario() -> World:
+        world = World()
+        connection = world.connection("a", "b")
+        results = await asyncio.gather(*(connection.read(fails("a")) for _ in range(4)))
+        assert results == ["from b"] * 4
+        await connection.close()
+        return world
+
+    assert asyncio.run(scenario()).opened == ["a", "b"]
+
+
+def test_the_wrong_chain_is_told_at_once() -> None:
+    async def wrong(_endpoint: str) -> str:
+        raise ConfigError("another chain")
+
+    async def scenario() -> None:
+        connection: Connection[str] = Connection(["a", "b"], Access(wrong, World().close, (OSError,)), SOON)
+        with pytest.raises(ConfigError, match="another chain"):
+            await connection.read(answer)
+        await connection.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_that_is_cancelled_leaves_the_client_to_the_others() -> None:
+    async def scenario() -> World:
+        world = World()
+        connection = world.connection("a")
+        waiting = asyncio.create_task(connection.once(hangs("a"), 5.0))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await connection.read(answer) == "from a"
+        await connection.close()
+        return world
+
+    assert asyncio.run(scenario()).opened == ["a"]
+
+
+def test_a_client_that_does_not_close_holds_nobody_up() -> None:
+    class Stubborn(World):
+        async def close(self, client: str) -> None:
+            await super().close(client)
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        connection = Stubborn().connection("a", "b")
+        assert await connection.read(fails("a")) == "from b"
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 5.0))
+
+
+def test_pauses_double_up_to_a_bound_differ_by_who_asks_and_never_by_chance() -> None:
+    pauses = [delay("alice", attempt, 1.0, 60.0) for attempt in range(1, 100)]
+
+    assert all(0.5 * min(60, 2 ** (n - 1)) <= pause <= min(60, 2 ** (n - 1)) for n, pause in enumerate(pauses, 1))
+    assert pauses == [delay("alice", attempt, 1.0, 60.0) for attempt in range(1, 100)]
+    assert len({delay(f"hotkey {i}", 3, 1.0, 60.0) for i in range(100)}) == 100
