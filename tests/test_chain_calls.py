@@ -18,6 +18,7 @@ from pretrain.chain.calls import (
     SignedCall,
     sign,
 )
+from pretrain.chain.fields import from_text
 from pretrain.chain.genesis import RAO
 from pretrain.chain.local import LocalChain, create
 from pretrain.chain.rules import Here, slot_for_newcomer, upscale
@@ -44,7 +45,7 @@ def _refusal(net: Subnet, signed: SignedCall) -> str:
 def test_a_call_is_applied_once(net: Subnet) -> None:
     net.at(0)
     keys = net.pairs[2]
-    signed = sign(_call(net.chains[0], keys, SetCommitment("6162")), keys.hotkey)
+    signed = sign(_call(net.chains[0], keys, SetCommitment(from_text("ab"))), keys.hotkey)
     assert asyncio.run(net.chains[0].submit(signed)) == 1
     assert _refusal(net, signed) == "Stale"
 
@@ -60,13 +61,13 @@ def test_a_call_is_applied_once(net: Subnet) -> None:
 def test_a_call_for_another_chain_or_time_is_refused(net: Subnet, code: str, change: dict[str, object]) -> None:
     net.at(0)
     keys = net.pairs[2]
-    call = replace(_call(net.chains[0], keys, SetCommitment("6162")), **change)  # type: ignore[arg-type]
+    call = replace(_call(net.chains[0], keys, SetCommitment(from_text("ab"))), **change)  # type: ignore[arg-type]
     assert _refusal(net, sign(call, keys.hotkey)) == code
 
 
 def test_a_call_is_valid_for_its_time_only(net: Subnet) -> None:
     keys = net.pairs[2]
-    signed = sign(_call(net.chains[0], keys, SetCommitment("6162")), keys.hotkey)
+    signed = sign(_call(net.chains[0], keys, SetCommitment(from_text("ab"))), keys.hotkey)
     net.at(64)  # block 65 is open: 64 blocks after 1
     assert _refusal(net, signed) == "AncientBirthBlock"
     with ledger.reading(net.path) as database:
@@ -76,7 +77,7 @@ def test_a_call_is_valid_for_its_time_only(net: Subnet) -> None:
 def test_nobody_signs_for_another(net: Subnet) -> None:
     net.at(0)
     victim, thief = net.pairs[2], net.pairs[3]
-    call = _call(net.chains[0], victim, SetCommitment("6162"))
+    call = _call(net.chains[0], victim, SetCommitment(from_text("ab")))
     assert _refusal(net, sign(call, thief.hotkey)) == "BadSignature"
 
 
@@ -84,7 +85,7 @@ def test_nobody_signs_for_another(net: Subnet) -> None:
 def test_a_call_has_one_form_only_and_another_is_refused_even_if_it_is_signed(net: Subnet, form: bytes) -> None:
     net.at(0)
     keys = net.pairs[2]
-    payload = form % _call(net.chains[0], keys, SetCommitment("6162")).encode()
+    payload = form % _call(net.chains[0], keys, SetCommitment(from_text("ab"))).encode()
     assert _refusal(net, SignedCall(payload, keys.hotkey.sign(payload))) == "BadFormat"
 
 
@@ -102,7 +103,7 @@ def test_a_call_has_one_form_only_and_another_is_refused_even_if_it_is_signed(ne
 def test_a_call_changed_after_signing_is_refused(net: Subnet, spoil: Callable[[bytes], bytes]) -> None:
     net.at(0)
     keys = net.pairs[2]
-    signed = sign(_call(net.chains[0], keys, SetCommitment("6162")), keys.hotkey)
+    signed = sign(_call(net.chains[0], keys, SetCommitment(from_text("ab"))), keys.hotkey)
     assert _refusal(net, SignedCall(spoil(signed.payload), signed.signature)) in {"BadSignature", "BadFormat"}
     assert history.commitments(net.path) == ()
 
@@ -177,7 +178,7 @@ def test_a_replaced_miner_leaves_its_slot_and_takes_its_commitment_and_stake(tmp
     net = subnet(tmp_path, parameters(max_uids=5))
     net.at(12)
     miner = net.pairs[2]
-    committed = SetCommitment(commitment(miner.address).encode().hex())
+    committed = SetCommitment(from_text(commitment(miner.address)))
     asyncio.run(net.chains[2].submit(sign(_call(net.chains[2], miner, committed, 0, 12), miner.hotkey)))
     asyncio.run(
         net.chains[0].set_weights({miner.address: 1.0, net.pairs[3].address: 3.0, net.pairs[4].address: 3.0}, 0)
@@ -321,13 +322,13 @@ def test_space_that_is_used_up_is_free_again_after_the_blocks_to_wait(net: Subne
     net.at(15)
     keys, chain = net.pairs[2], net.chains[2]
     for nonce in range(31):
-        asyncio.run(chain.submit(sign(_call(chain, keys, SetCommitment("61"), nonce, 16), keys.hotkey)))
+        asyncio.run(chain.submit(sign(_call(chain, keys, SetCommitment(from_text("a")), nonce, 16), keys.hotkey)))
     with pytest.raises(Refused) as refused:
-        asyncio.run(chain.submit(sign(_call(chain, keys, SetCommitment("61"), 31, 16), keys.hotkey)))
+        asyncio.run(chain.submit(sign(_call(chain, keys, SetCommitment(from_text("a")), 31, 16), keys.hotkey)))
     assert (refused.value.code, refused.value.wait_blocks) == ("SpaceLimitExceeded", 16)
     for block, code in ((30, "SpaceLimitExceeded"), (31, None)):
         net.at(block)
-        signed = sign(_call(chain, keys, SetCommitment("61"), 31, 16), keys.hotkey)
+        signed = sign(_call(chain, keys, SetCommitment(from_text("a")), 31, 16), keys.hotkey)
         assert (_refusal(net, signed) if code else asyncio.run(chain.submit(signed))) == (code or 32)
 
 

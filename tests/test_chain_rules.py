@@ -16,7 +16,7 @@ import pytest
 from subnet import NETUID, START, Clock, Pair, Subnet, pair
 
 from pretrain.chain import ledger
-from pretrain.chain.calls import Action, Call, SetCommitment, SetWeights, sign
+from pretrain.chain.calls import Action, Call, CommitmentField, SetCommitment, SetWeights, sign
 from pretrain.chain.genesis import Genesis, GenesisNeuron, Parameters
 from pretrain.chain.hyperparameters import Hyperparameters
 from pretrain.chain.local import LocalChain, create
@@ -98,7 +98,7 @@ def _outcome(subnet: Subnet, block: int, signer: str, call: str, params: dict[st
 
 def _action(call: str, params: dict[str, Any]) -> Action:
     if call == "set_commitment":
-        return SetCommitment(params["data"])
+        return SetCommitment((CommitmentField("Raw", params["data"]),))
     return SetWeights(tuple(params["dests"]), tuple(params["weights"]), params["version_key"])
 
 

@@ -11,6 +11,7 @@ from subnet import NETUID, START, Pair, Subnet, commitment, parameters, subnet
 
 from pretrain.chain import Head, Snapshot, history, ledger
 from pretrain.chain.calls import Action, Call, SetCommitment, sign
+from pretrain.chain.fields import from_text
 from pretrain.chain.genesis import RAO
 from pretrain.chain.hyperparameters import Hyperparameters
 from pretrain.chain.local import LocalChain, create, pause, resume
@@ -53,7 +54,7 @@ def test_blocks_come_from_the_genesis_time_and_the_block_time(net: Subnet) -> No
 def test_a_block_hash_covers_the_hash_before_the_number_and_the_calls(net: Subnet) -> None:
     net.at(0)
     keys, chain = net.pairs[2], net.chains[0]
-    signed = sign(_call(chain, keys, SetCommitment("6162")), keys.hotkey)
+    signed = sign(_call(chain, keys, SetCommitment(from_text("ab"))), keys.hotkey)
     assert asyncio.run(chain.submit(signed)) == 1
     _head(net, 2)
     calls = hashlib.sha256(hashlib.sha256(signed.payload).digest() + signed.signature).digest()
@@ -155,7 +156,7 @@ async def _commit_in_open_block(net: Subnet, index: int, name: str = "model") ->
     with ledger.reading(net.path) as database:
         head = ledger.read_head(database)
         nonce = database.execute("SELECT COUNT(*) FROM calls WHERE signer = ?", (keys.address,)).fetchone()[0]
-    call = _call(chain, keys, SetCommitment(text.encode().hex()), nonce, head.newest)
+    call = _call(chain, keys, SetCommitment(from_text(text)), nonce, head.newest)
     return await chain.submit(sign(call, keys.hotkey))
 
 

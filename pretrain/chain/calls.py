@@ -13,7 +13,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pretrain import wallet
 from pretrain.chain.genesis import RAO
-from pretrain.commitment import MAX_BYTES
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
 from pretrain.wallet import Keypair
@@ -24,7 +23,11 @@ SUPPLY = 21_000_000 * RAO
 _U64_MAX = 2**64 - 1
 _MAX_PAYLOAD = 65_536  # bytes; a row of 256 weights takes under 4,000
 
+Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
+"""Bytes as lower-case hex."""
 U16 = Annotated[int, Field(ge=0, le=U16_MAX)]
+U8 = Annotated[int, Field(ge=0, le=255)]
+U64 = Annotated[int, Field(ge=0, le=_U64_MAX)]
 Rao = Annotated[int, Field(ge=0, le=SUPPLY)]
 Address = Annotated[Hotkey, Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{46,48}$")]
 """An ss58 address by its letters; only a signature shows that it is one."""
@@ -36,16 +39,32 @@ class SetWeights:
 
     uids: tuple[U16, ...]
     values: tuple[U16, ...]
-    version_key: Annotated[int, Field(ge=0, le=_U64_MAX)]
+    version_key: U64
+    mechanism: U8 = 0
+    """Which of the subnet's mechanisms; this chain has one, 0."""
     call: Literal["set_weights"] = "set_weights"
 
 
 @dataclass(frozen=True)
-class SetCommitment:
-    """Replace the signing hotkey's commitment by one Raw field in the clear."""
+class CommitmentField:
+    """One field of a commitment (pallet_commitments, ``Data``); ``fields`` says what of it can be encoded."""
 
-    data: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
-    """Lower-case hex."""
+    kind: Literal[
+        "None", "Raw", "BlakeTwo256", "Sha256", "Keccak256", "ShaThree256", "TimelockEncrypted", "ResetBondsFlag",
+        "BigRaw",
+    ]  # fmt: skip
+    data: Hex = ""
+    """Bytes in the clear, a hash, or a ciphertext; none for ``None`` and ``ResetBondsFlag``."""
+    reveal_round: U64 | None = None
+    """The beacon's round that opens a ``TimelockEncrypted``; None for all others."""
+
+
+@dataclass(frozen=True)
+class SetCommitment:
+    """Replace the signing hotkey's commitment."""
+
+    fields: tuple[CommitmentField, ...]
+    """Usually one Raw field in the clear: nothing else can be an entry."""
     call: Literal["set_commitment"] = "set_commitment"
 
 
@@ -88,7 +107,7 @@ class Call:
     signer: Address
     """The signing key's ss58 address, be it a hotkey or a coldkey."""
     nonce: Annotated[int, Field(ge=0)]
-    """How many calls of this signer the chain has applied before."""
+    """How many calls of this signer the chain has taken before."""
     birth: Annotated[int, Field(ge=0)]
     """The block since which it is valid."""
     action: Annotated[Action, Field(discriminator="call")]
@@ -114,14 +133,6 @@ def sign(call: Call, keypair: Keypair) -> SignedCall:
     """Sign a call."""
     payload = call.encode()
     return SignedCall(payload, wallet.sign(keypair, payload))
-
-
-def commitment_data(text: str) -> str:
-    """Return the hex of a commitment's bytes; raises Refused over 128, as the real chain has no Raw129 either."""
-    data = text.encode()
-    if len(data) > MAX_BYTES:
-        raise Refused(f"a commitment of {len(data)} bytes: at most {MAX_BYTES} can be encoded", code="NotEncodable")
-    return data.hex()
 
 
 def open_signed(signed: SignedCall) -> Call:

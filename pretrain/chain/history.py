@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrain.chain import ledger
+from pretrain.chain import fields, ledger
 from pretrain.chain.calls import U16_MAX
 from pretrain.chain.genesis import RAO
 from pretrain.chain.state import load_row
@@ -49,7 +49,7 @@ class CommitmentMade:
     block: Block
     hotkey: Hotkey
     text: str
-    """Bytes that are no UTF-8 are shown as escapes."""
+    """Bytes that are no UTF-8 are shown as escapes, and any other form than a text by its fields' kinds and hex."""
 
 
 def epochs(path: Path) -> tuple[NeuronEpoch, ...]:
@@ -86,10 +86,10 @@ def weights(path: Path) -> tuple[WeightsRow, ...]:
 def commitments(path: Path) -> tuple[CommitmentMade, ...]:
     """Return every commitment, ordered by block and hotkey."""
     with ledger.reading(path) as database:
-        found = database.execute("SELECT block, hotkey, data FROM commitments ORDER BY block, hotkey")
+        found = database.execute("SELECT block, hotkey, fields FROM commitments ORDER BY block, hotkey")
         return tuple(
-            CommitmentMade(Block(block), Hotkey(hotkey), data.decode(errors="backslashreplace"))
-            for block, hotkey, data in found
+            CommitmentMade(Block(block), Hotkey(hotkey), fields.shown(fields.load(text)))
+            for block, hotkey, text in found
         )
 
 

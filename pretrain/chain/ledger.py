@@ -20,7 +20,7 @@ from pretrain.chain.genesis import Genesis
 from pretrain.errors import ChainUnavailable
 from pretrain.types import Block, Hotkey
 
-VERSION = 1
+VERSION = 2
 """Of the tables below, kept in ``PRAGMA user_version``."""
 BUSY_SECONDS = 20.0
 """How long a writer waits for another one."""
@@ -42,6 +42,7 @@ CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
 CREATE TABLE calls (
     block INTEGER NOT NULL, position INTEGER NOT NULL, signer TEXT NOT NULL, nonce INTEGER NOT NULL,
     name TEXT NOT NULL, payload BLOB NOT NULL, signature BLOB NOT NULL,
+    outcome TEXT NOT NULL,            -- '' when it was applied, else the runtime's name of the error
     PRIMARY KEY (block, position), UNIQUE (signer, nonce)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE balances (coldkey TEXT PRIMARY KEY, rao INTEGER NOT NULL CHECK (rao >= 0)) STRICT;
@@ -54,7 +55,9 @@ CREATE TABLE stakes (
     hotkey TEXT NOT NULL, block INTEGER NOT NULL, rao INTEGER NOT NULL CHECK (rao >= 0), PRIMARY KEY (hotkey, block)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE commitments (
-    hotkey TEXT NOT NULL, block INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (hotkey, block)
+    hotkey TEXT NOT NULL, block INTEGER NOT NULL,
+    fields TEXT NOT NULL,             -- JSON [{"data": hex, "kind": ..., "reveal_round": ...}, ...]
+    PRIMARY KEY (hotkey, block)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE weights (
     uid INTEGER NOT NULL, block INTEGER NOT NULL, hotkey TEXT NOT NULL, version_key TEXT NOT NULL,

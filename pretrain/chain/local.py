@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain.chain import Head, Network, Snapshot, Standing, blocks, calls, ledger, runtime, view
+from pretrain.chain import Head, Network, Snapshot, Standing, blocks, calls, fields, ledger, runtime, view
 from pretrain.chain.blocks import Clock
 from pretrain.chain.calls import Action, AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
+from pretrain.chain.fields import Fields
 from pretrain.chain.genesis import RAO, Genesis
 from pretrain.chain.state import newest_commitments, slots
 from pretrain.chain.weights import quantise
@@ -100,12 +101,12 @@ class LocalChain:
     async def commit(self, text: str) -> Block:
         """Write a commitment signed by the hotkey, wait until it reads back, and return its block."""
         hotkey = self._hotkey()
-        action = SetCommitment(calls.commitment_data(text))
+        action = SetCommitment(fields.from_text(text))
         block = await self._send(hotkey, lambda _database, _block: action)
         for _ in range(_BLOCKS_TO_READ_BACK * _POLLS_PER_BLOCK):
             if (await self.head()).block >= block:
                 found = await _in_thread(lambda: self._committed(Hotkey(hotkey.ss58_address)))
-                if found != (block, text.encode()):
+                if found != (block, action.fields):
                     raise Refused(f"the commitment of block {block} was replaced by another", code="Replaced")
                 return block
             await asyncio.sleep(self.genesis.parameters.block_time / _POLLS_PER_BLOCK)
@@ -170,7 +171,7 @@ class LocalChain:
                 raise ChainUnavailable(f"block {block} is not kept any more: the oldest to be read is {oldest}")
             return view.snapshot(database, block)
 
-    def _committed(self, hotkey: Hotkey) -> tuple[Block, bytes] | None:
+    def _committed(self, hotkey: Hotkey) -> tuple[Block, Fields] | None:
         newest = blocks.catch_up(self._path, self.genesis, self._clock).newest
         with ledger.reading(self._path) as database:
             return newest_commitments(database, newest).get(hotkey)

@@ -1,19 +1,23 @@
 """What the chain refuses, pure: the real runtime's checks under its names and in its order (measured, spec 293).
 
-Each function raises Refused whose ``code`` is the runtime's own name for the reason. Two checks come before all others
-there as here, for they are made when a call reaches the pool: a set_weights with too little stake, and an add_stake
-that is too small or not covered (both are numbers there; the names are the source's).
+Each function raises Refused whose ``code`` is the runtime's own name for the reason. Some checks come before all others
+there as here, for they are made when a call reaches the pool (``POOL_CODES``): a call they refuse is in no block.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pretrain.chain.calls import U16_MAX, BurnedRegister, SetWeights
+from pretrain.chain import fields
+from pretrain.chain.calls import U16_MAX, BurnedRegister, SetCommitment, SetWeights
 from pretrain.chain.genesis import Genesis, Parameters
 from pretrain.chain.state import Row, Slot
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
 
+POOL_CODES = {"StakeAmountTooLow": 1, "BalanceTooLow": 2, "NotEnoughStakeToWithdraw": 5, "BadRequest": 255}
+"""What the real pool answers, ``InvalidTransaction::Custom`` of a number (measured), by the source's name for it."""
+
+_MAX_FIELDS = 3
 _SMALLEST_COMMITMENT = 100  # bytes that the shortest one counts as
 
 
@@ -52,6 +56,8 @@ def check_weights(here: Here, netuid: int, signer: Hotkey, row: SetWeights, stak
         raise Refused(f"{len(row.uids)} uids with {len(row.values)} weights", code="WeightVecNotEqualSize")
     if netuid != here.genesis.netuid:
         raise Refused(f"there is no subnet {netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist")
+    if row.mechanism:
+        raise Refused(f"there is no mechanism {row.mechanism} here, only 0", code="MechanismDoesNotExist")
     if len(row.uids) > len(here.slots):
         raise Refused(f"{len(row.uids)} uids; the subnet has {len(here.slots)}", code="UidsLengthExceedUidsInSubNet")
     slot = next((slot for slot in here.slots if slot.hotkey == signer), None)
@@ -76,18 +82,24 @@ def upscale(row: SetWeights) -> Row:
     )
 
 
-def commitment_space(size: int) -> int:
-    """Return the bytes that a commitment counts as."""
-    return max(_SMALLEST_COMMITMENT, size)
+def commitment_space(action: SetCommitment) -> int:
+    """Return the bytes that a commitment counts as: those of all its fields, 100 at the least."""
+    return max(_SMALLEST_COMMITMENT, fields.size(action.fields))
 
 
-def check_commitment(here: Here, netuid: int, signer: Hotkey, size: int, spent: Spent, next_period: Block) -> None:
-    """Refuse a commitment of ``size`` bytes by a stranger, over the epoch's space, or too soon (``set_commitment``).
+def check_commitment(
+    here: Here, netuid: int, signer: Hotkey, action: SetCommitment, spent: Spent, next_period: Block
+) -> None:
+    """Refuse a commitment by a stranger, of too many fields, over the epoch's space, or too soon (``set_commitment``).
 
     ``next_period``: the block from which the space is free again.
     """
     if netuid != here.genesis.netuid or all(slot.hotkey != signer for slot in here.slots):
         raise Refused(f"{signer} is not registered on subnet {netuid}", code="AccountNotAllowedCommit")
+    if len(action.fields) > _MAX_FIELDS:
+        raise Refused(
+            f"a commitment of {len(action.fields)} fields: at most {_MAX_FIELDS}", code="TooManyFieldsInCommitmentInfo"
+        )
     pause = here.parameters.commitment_rate_limit
     if spent.last is not None and here.block < spent.last + pause:
         wait = spent.last + pause - here.block
@@ -96,7 +108,7 @@ def check_commitment(here: Here, netuid: int, signer: Hotkey, size: int, spent: 
             code="CommitmentSetRateLimitExceeded",
             wait_blocks=wait,
         )
-    total = spent.used + commitment_space(size)
+    total = spent.used + commitment_space(action)
     if total > here.parameters.commitment_space:
         raise Refused(
             f"{signer} would have committed {total} bytes in this epoch of {here.parameters.commitment_space}",

@@ -1,42 +1,91 @@
 """Applying a signed call to the open block: read what the rules need, ask them, write what follows."""
 
 import sqlite3
+from dataclasses import dataclass
 
-from pretrain.chain import calls, epochs, ledger, rules
+from pretrain.chain import calls, epochs, fields, ledger, rules
 from pretrain.chain.calls import AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.rules import Here, Spent
 from pretrain.chain.state import dump_row, slots
-from pretrain.commitment import MAX_BYTES
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block, Hotkey
 
 
+@dataclass(frozen=True)
+class Applied:
+    """A call that a block has taken."""
+
+    block: Block
+    position: int
+    """Its place among the calls of the block, from 0."""
+    refused: Refused | None
+    """Why it changed nothing but its signer's nonce; None when it did what it says."""
+
+
 def submit(database: sqlite3.Connection, genesis: Genesis, signed: SignedCall) -> Block:
-    """Apply a signed call in the caller's transaction and return its block; raises Refused and then changes nothing.
+    """Apply a call signed as JSON and return its block; raises Refused and then changes nothing.
 
     A refused call is not kept and uses up no nonce, like one that the real chain's pool turns away.
     """
-    call = calls.open_signed(signed)
+    return apply(database, genesis, calls.open_signed(signed), signed.payload, signed.signature).block
+
+
+def apply(
+    database: sqlite3.Connection,
+    genesis: Genesis,
+    call: Call,
+    payload: bytes,
+    signature: bytes,
+    *,
+    keep_refused: bool = False,
+) -> Applied:
+    """Apply a call whose signature the caller has verified to the open block, in the caller's transaction.
+
+    ``payload`` and ``signature`` are what was signed, in whatever form: they are stored, and the block's hash covers
+    them. With ``keep_refused`` a call that is refused only when it runs stays in the block, with its outcome, and has
+    used up its nonce, as on a real chain. Every other refusal is raised and changes nothing, and so does a pause, which
+    is ChainUnavailable.
+    """
     head = ledger.read_head(database)
     if head.paused:
         raise ChainUnavailable(f"the chain is paused after block {head.newest}: resume it first")
+    if isinstance(call.action, SetCommitment):
+        fields.check_encodable(call.action.fields)
     nonce = next_nonce(database, call.signer)
     calls.check_admission(call, genesis.hash.hex(), nonce, genesis.parameters.call_validity, head.open)
     here = Here(genesis, head.open, slots(database, head.open))
-    _dispatch(database, here, call)
+    refused = _dispatched(database, here, call)
+    if refused and (not keep_refused or refused.code in rules.POOL_CODES):
+        raise refused
     position = database.execute("SELECT COUNT(*) FROM calls WHERE block = ?", (head.open,)).fetchone()[0]
     database.execute(
-        "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (head.open, position, call.signer, nonce, call.action.call, signed.payload, signed.signature),
-    )
-    return head.open
+        "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            head.open, position, call.signer, nonce, call.action.call, payload, signature,
+            refused.code if refused else "",
+        ),
+    )  # fmt: skip
+    return Applied(head.open, position, refused)
 
 
 def next_nonce(database: sqlite3.Connection, signer: Hotkey) -> int:
-    """Return how many calls of a signer were applied."""
+    """Return how many calls of a signer the blocks hold."""
     row = database.execute("SELECT COALESCE(MAX(nonce) + 1, 0) FROM calls WHERE signer = ?", (signer,)).fetchone()
     return int(row[0])
+
+
+def _dispatched(database: sqlite3.Connection, here: Here, call: Call) -> Refused | None:
+    """Run a call, undo what it has done if it is refused, and return why."""
+    database.execute("SAVEPOINT call")
+    try:
+        _dispatch(database, here, call)
+    except Refused as refused:
+        database.execute("ROLLBACK TO call")
+        return refused
+    finally:
+        database.execute("RELEASE call")
+    return None
 
 
 def _dispatch(database: sqlite3.Connection, here: Here, call: Call) -> None:
@@ -63,16 +112,15 @@ def _set_weights(database: sqlite3.Connection, here: Here, call: Call, action: S
 
 
 def _set_commitment(database: sqlite3.Connection, here: Here, call: Call, action: SetCommitment) -> None:
-    data = bytes.fromhex(action.data)
-    if len(data) > MAX_BYTES:
-        raise Refused(f"a commitment of {len(data)} bytes: at most {MAX_BYTES}", code="NotEncodable")
     period = epochs.epoch_index(here.genesis, here.block)
     spent = _spent(database, call.signer, period)
     next_period = Block(here.block + epochs.blocks_to_epoch(here.genesis, here.block) + 1)
-    rules.check_commitment(here, call.netuid, call.signer, len(data), spent, next_period)
-    used = spent.used + rules.commitment_space(len(data))
+    rules.check_commitment(here, call.netuid, call.signer, action, spent, next_period)
+    used = spent.used + rules.commitment_space(action)
     database.execute("INSERT OR REPLACE INTO space VALUES (?, ?, ?)", (call.signer, period, used))
-    database.execute("INSERT OR REPLACE INTO commitments VALUES (?, ?, ?)", (call.signer, here.block, data))
+    database.execute(
+        "INSERT OR REPLACE INTO commitments VALUES (?, ?, ?)", (call.signer, here.block, fields.dump(action.fields))
+    )
 
 
 def _spent(database: sqlite3.Connection, hotkey: Hotkey, period: int) -> Spent:

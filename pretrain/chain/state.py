@@ -4,7 +4,9 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
+from pretrain.chain import fields
 from pretrain.chain.calls import U16_MAX
+from pretrain.chain.fields import Fields
 from pretrain.types import Block, Hotkey, Uid
 
 Row = tuple[tuple[int, int], ...]
@@ -62,12 +64,12 @@ def slots(database: sqlite3.Connection, block: Block) -> tuple[Slot, ...]:
     return tuple(_slot(row) for row in cursor.execute(_SLOTS, {"at": block}))
 
 
-def newest_commitments(database: sqlite3.Connection, block: Block) -> dict[Hotkey, tuple[Block, bytes]]:
+def newest_commitments(database: sqlite3.Connection, block: Block) -> dict[Hotkey, tuple[Block, Fields]]:
     """Return every hotkey's last commitment up to a block, registered or not."""
     rows = database.execute(
-        "SELECT hotkey, MAX(block), data FROM commitments WHERE block <= ? GROUP BY hotkey ORDER BY hotkey", (block,)
+        "SELECT hotkey, MAX(block), fields FROM commitments WHERE block <= ? GROUP BY hotkey ORDER BY hotkey", (block,)
     )
-    return {Hotkey(hotkey): (Block(made), data) for hotkey, made, data in rows}
+    return {Hotkey(hotkey): (Block(made), fields.load(text)) for hotkey, made, text in rows}
 
 
 def block_hash(database: sqlite3.Connection, block: Block) -> bytes:
