@@ -24,6 +24,14 @@ class Keypair(Protocol):
     def ss58_address(self) -> str:
         """The public key as text."""
 
+    @property
+    def public_key(self) -> bytes:
+        """The public key, 32 bytes."""
+
+    @property
+    def crypto_type(self) -> int:
+        """The scheme of its signatures; 1: sr25519."""
+
     def sign(self, message: bytes) -> bytes:
         """Return the sr25519 signature, 64 bytes."""
 
