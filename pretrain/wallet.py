@@ -14,7 +14,17 @@ from bittensor.wallet import DEFAULT_WALLET_PATH, Wallet
 from pretrain.errors import ConfigError
 from pretrain.types import Hotkey
 
-__all__ = ["DEFAULT_WALLET_PATH", "Keypair", "Keys", "Wallet", "create_wallet", "open_wallet", "sign", "verify"]
+__all__ = [
+    "DEFAULT_WALLET_PATH",
+    "Keypair",
+    "Keys",
+    "Wallet",
+    "create_wallet",
+    "open_wallet",
+    "public_key",
+    "sign",
+    "verify",
+]
 
 
 class Keypair(Protocol):
@@ -94,6 +104,11 @@ def verify(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
         return bool(sp_core.verify(message, signature, hotkey))
     except ValueError:
         return False
+
+
+def public_key(address: str) -> bytes:
+    """Return the 32 bytes that an ss58 address stands for; raises ValueError for an address that is none."""
+    return bytes(sp_core.ss58_decode(address))
 
 
 def _locate(name: str, hotkey: str, path: str | Path) -> Wallet:

@@ -69,6 +69,42 @@ class SetCommitment:
 
 
 @dataclass(frozen=True)
+class CommitWeights:
+    """Commit a row by its salted hash (``commit_reveal.row_hash``), to be revealed ``reveal_period`` epochs later."""
+
+    commit_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    mechanism: U8 = 0
+    call: Literal["commit_weights"] = "commit_weights"
+
+
+@dataclass(frozen=True)
+class RevealWeights:
+    """Replace the signing validator's row by one that it has committed."""
+
+    uids: tuple[U16, ...]
+    values: tuple[U16, ...]
+    salt: tuple[U16, ...]
+    version_key: U64
+    mechanism: U8 = 0
+    call: Literal["reveal_weights"] = "reveal_weights"
+
+
+@dataclass(frozen=True)
+class CommitTimelockedWeights:
+    """Commit a row that a beacon's round opens on a real chain.
+
+    This chain knows no beacon: it stores the ciphertext, which can be read back and is never opened.
+    """
+
+    commit: Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$", max_length=10_000)]
+    """Ciphertext, lower-case hex; at most 5,000 bytes."""
+    reveal_round: U64
+    commit_reveal_version: U16
+    mechanism: U8 = 0
+    call: Literal["commit_timelocked_weights"] = "commit_timelocked_weights"
+
+
+@dataclass(frozen=True)
 class BurnedRegister:
     """Register a hotkey, paid by the signing coldkey."""
 
@@ -81,8 +117,17 @@ class AddStake:
     """Move rao from the signing coldkey's balance to a hotkey's stake."""
 
     hotkey: Address
-    amount: Rao
+    amount: U64
     call: Literal["add_stake"] = "add_stake"
+
+
+@dataclass(frozen=True)
+class RemoveStake:
+    """Move rao from a hotkey's stake to the balance of the signing coldkey, which owns it."""
+
+    hotkey: Address
+    amount: U64
+    call: Literal["remove_stake"] = "remove_stake"
 
 
 @dataclass(frozen=True)
@@ -94,7 +139,17 @@ class Faucet:
     call: Literal["faucet"] = "faucet"
 
 
-Action = SetWeights | SetCommitment | BurnedRegister | AddStake | Faucet
+Action = (
+    SetWeights
+    | SetCommitment
+    | CommitWeights
+    | RevealWeights
+    | CommitTimelockedWeights
+    | BurnedRegister
+    | AddStake
+    | RemoveStake
+    | Faucet
+)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ def epoch_index(genesis: Genesis, block: Block) -> int:
     return (block + genesis.netuid + 1) // (genesis.parameters.hyperparameters.tempo + 1)
 
 
+def first_block(genesis: Genesis, index: int) -> Block:
+    """Return the first block of a period."""
+    return Block(index * (genesis.parameters.hyperparameters.tempo + 1) - (genesis.netuid + 1))
+
+
 def accrue(genesis: Genesis, head: HeadRow) -> HeadRow:
     """Add one block's emission to what is pending."""
     neurons, owner = genesis.emission

@@ -32,11 +32,15 @@ class Parameters:
     """Rao that a registration costs. The real chain moves this price with demand; here it stands still."""
     max_registrations_per_block: int = 1
     min_stake: int = 2_000_000
-    """Rao that add_stake moves at the least."""
+    """Rao that add_stake and remove_stake move at the least, after the swap's fee."""
     weights_rate_limit: int = 100
     """Blocks between two rows of one neuron; 0: none."""
     weights_version_key: int = 0
     """Rows with a smaller version key are refused; 0: none is."""
+    commit_reveal: bool = False
+    """Whether a row is committed by its hash first and set when it is revealed, and no row in the clear is taken."""
+    reveal_period: int = 1
+    """Epochs after its commit's in which a row can be revealed: in that one alone."""
     min_allowed_weights: int = 1
     """Entries a row must have, unless it is a weight on oneself alone."""
     max_weight_limit: int = 65_535

@@ -34,12 +34,12 @@ class NeuronEpoch:
 
 @dataclass(frozen=True)
 class WeightsRow:
-    """A row as a validator set it."""
+    """A row as a validator set or revealed it."""
 
     block: Block
     hotkey: Hotkey
     shares: Mapping[Hotkey, float]
-    """By the hotkeys that held the uids then; sums to 1, or empty when all were 0."""
+    """By the hotkeys that held the uids when the row was fixed; sums to 1, or empty when all were 0."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,10 @@ def weights(path: Path) -> tuple[WeightsRow, ...]:
         holders: dict[int, list[tuple[int, Hotkey]]] = defaultdict(list)
         for uid, block, hotkey in database.execute("SELECT uid, block, hotkey FROM registrations ORDER BY uid, block"):
             holders[uid].append((block, hotkey))
-        found = database.execute("SELECT block, hotkey, row FROM weights ORDER BY block, uid").fetchall()
-    return tuple(WeightsRow(Block(block), Hotkey(hotkey), _shares(row, block, holders)) for block, hotkey, row in found)
+        found = database.execute("SELECT block, hotkey, row, made FROM weights ORDER BY block, uid").fetchall()
+    return tuple(
+        WeightsRow(Block(block), Hotkey(hotkey), _shares(row, made, holders)) for block, hotkey, row, made in found
+    )
 
 
 def commitments(path: Path) -> tuple[CommitmentMade, ...]:

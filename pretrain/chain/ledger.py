@@ -5,8 +5,8 @@ nobody; a writer holds the file from its first look to its commit, so what it de
 killed at any moment leaves the last committed state.
 
 State is history: a row says what holds *since* its block, and only rows of the open block are ever replaced. The state
-at any finished block is read by taking the last rows up to it. Only ``head`` and the accounts (balances, owners, space)
-hold a present value alone; no snapshot reads those.
+at any finished block is read by taking the last rows up to it. Only ``head``, the accounts (balances, owners, space)
+and the commits of weights hold a present value alone; no snapshot reads those.
 """
 
 import sqlite3
@@ -61,9 +61,23 @@ CREATE TABLE commitments (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE weights (
     uid INTEGER NOT NULL, block INTEGER NOT NULL, hotkey TEXT NOT NULL, version_key TEXT NOT NULL,
+    made INTEGER NOT NULL,            -- the block that fixed the row: its own, or that of the commit it reveals
     row TEXT NOT NULL,                -- JSON [[uid, u16], ...] in the order it was set
     PRIMARY KEY (uid, block)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE updates (                -- a slot's last update: rows in the clear and commits, not what reveals them
+    uid INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (uid, block)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE weight_commits (
+    number INTEGER PRIMARY KEY, hotkey TEXT NOT NULL, block INTEGER NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX weight_commits_of ON weight_commits (hotkey, number);
+CREATE TABLE timelocked_weights (
+    number INTEGER PRIMARY KEY, hotkey TEXT NOT NULL, block INTEGER NOT NULL, "commit" TEXT NOT NULL,
+    reveal_round TEXT NOT NULL,       -- u64
+    version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX timelocked_weights_of ON timelocked_weights (hotkey, number);
 CREATE TABLE epochs (
     block INTEGER NOT NULL, uid INTEGER NOT NULL, hotkey TEXT NOT NULL, stake INTEGER NOT NULL,
     incentive INTEGER NOT NULL, dividends INTEGER NOT NULL, consensus INTEGER NOT NULL, trust INTEGER NOT NULL,

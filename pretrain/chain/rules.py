@@ -14,8 +14,17 @@ from pretrain.chain.state import Row, Slot
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
 
-POOL_CODES = {"StakeAmountTooLow": 1, "BalanceTooLow": 2, "NotEnoughStakeToWithdraw": 5, "BadRequest": 255}
-"""What the real pool answers, ``InvalidTransaction::Custom`` of a number (measured), by the source's name for it."""
+POOL_CODES = {
+    "StakeAmountTooLow": 1,
+    "BalanceTooLow": 2,
+    "HotKeyAccountNotExists": 4,
+    "NotEnoughStakeToWithdraw": 5,
+    "BadRequest": 255,
+}
+"""What the real pool answers, ``InvalidTransaction::Custom`` of a number, by the source's name for it.
+
+All were measured but 4, which is the source's too.
+"""
 
 _MAX_FIELDS = 3
 _SMALLEST_COMMITMENT = 100  # bytes that the shortest one counts as
@@ -48,27 +57,54 @@ class Spent:
 
 
 def check_weights(here: Here, netuid: int, signer: Hotkey, row: SetWeights, stake: int) -> Slot:
-    """Return the signer's slot if its row may be set (``do_set_weights``); ``stake`` in rao."""
+    """Return the signer's slot if its row may be set in the clear (``set_weights``); ``stake`` in rao."""
+    check_weights_stake(here, signer, stake)
+    if here.parameters.commit_reveal:
+        raise Refused("this subnet takes rows that were committed before, and none else", code="CommitRevealEnabled")
+    return check_row(here, netuid, signer, row)
+
+
+def check_weights_stake(here: Here, signer: Hotkey, stake: int) -> None:
+    """Refuse a call about weights by a hotkey with too little stake, in the pool."""
     threshold = here.parameters.hyperparameters.stake_threshold
     if stake < threshold:
         raise Refused(f"{signer} has {stake} rao of stake; weights need {threshold}", code="StakeAmountTooLow")
+
+
+def check_row(here: Here, netuid: int, signer: Hotkey, row: SetWeights) -> Slot:
+    """Return the signer's slot if the row may become its own (``do_set_weights``).
+
+    With commit-reveal the pace is that of the commits.
+    """
     if len(row.uids) != len(row.values):
         raise Refused(f"{len(row.uids)} uids with {len(row.values)} weights", code="WeightVecNotEqualSize")
-    if netuid != here.genesis.netuid:
-        raise Refused(f"there is no subnet {netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist")
-    if row.mechanism:
-        raise Refused(f"there is no mechanism {row.mechanism} here, only 0", code="MechanismDoesNotExist")
+    check_place(here, netuid, row.mechanism)
     if len(row.uids) > len(here.slots):
         raise Refused(f"{len(row.uids)} uids; the subnet has {len(here.slots)}", code="UidsLengthExceedUidsInSubNet")
-    slot = next((slot for slot in here.slots if slot.hotkey == signer), None)
-    if slot is None:
-        raise Refused(f"{signer} is not registered on subnet {netuid}", code="HotKeyNotRegisteredInSubNet")
+    slot = slot_of(here, signer)
     _check_version(here.parameters, row.version_key)
-    _check_pace(here, slot)
+    if not here.parameters.commit_reveal:
+        check_pace(here, slot, "SettingWeightsTooFast")
     on_itself = row.uids == (slot.uid,)
     if not (slot.permit or on_itself):
         raise Refused(f"{signer} (uid {slot.uid}) has no validator permit", code="NeuronNoValidatorPermit")
-    _check_row(here, row, on_itself=on_itself)
+    _check_values(here, row, on_itself=on_itself)
+    return slot
+
+
+def check_place(here: Here, netuid: int, mechanism: int = 0) -> None:
+    """Refuse a subnet or a mechanism that is not here."""
+    if netuid != here.genesis.netuid:
+        raise Refused(f"there is no subnet {netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist")
+    if mechanism:
+        raise Refused(f"there is no mechanism {mechanism} here, only 0", code="MechanismDoesNotExist")
+
+
+def slot_of(here: Here, signer: Hotkey) -> Slot:
+    """Return the signer's slot; raises Refused when it has none."""
+    slot = next((slot for slot in here.slots if slot.hotkey == signer), None)
+    if slot is None:
+        raise Refused(f"{signer} is not registered on subnet {here.genesis.netuid}", code="HotKeyNotRegisteredInSubNet")
     return slot
 
 
@@ -119,8 +155,7 @@ def check_commitment(
 
 def check_registration(here: Here, netuid: int, action: BurnedRegister, balance: int) -> None:
     """Refuse a registration that cannot be (``do_burned_registration``); whose the hotkey is comes after."""
-    if netuid != here.genesis.netuid:
-        raise Refused(f"there is no subnet {netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist")
+    check_place(here, netuid)
     limit = here.parameters.max_registrations_per_block
     if sum(slot.registered == here.block for slot in here.slots) >= limit:
         raise Refused(
@@ -158,33 +193,25 @@ def slot_for_newcomer(here: Here) -> int:
     return min(mortal or candidates, key=lambda slot: (slot.pruning_score, slot.registered, slot.uid)).uid
 
 
-def check_stake(parameters: Parameters, amount: int, balance: int) -> None:
-    """Refuse a stake that is too small or not covered."""
-    if amount < parameters.min_stake:
-        raise Refused(f"{amount} rao is too little: at least {parameters.min_stake}", code="StakeAmountTooLow")
-    if amount > balance:
-        raise Refused(f"{amount} rao to stake; the coldkey has {balance}", code="BalanceTooLow")
-
-
 def _check_version(parameters: Parameters, version_key: int) -> None:
     required = parameters.weights_version_key
     if required and version_key < required:
         raise Refused(f"version key {version_key}; the subnet requires {required}", code="IncorrectWeightVersionKey")
 
 
-def _check_pace(here: Here, slot: Slot) -> None:
+def check_pace(here: Here, slot: Slot, code: str) -> None:
     """Refuse weights too soon after the last; a slot made in block 0 that never set any is not too fast."""
     limit = here.parameters.weights_rate_limit
     if slot.last_update and here.block - slot.last_update < limit:
         wait = slot.last_update + limit - here.block
         raise Refused(
             f"uid {slot.uid} last updated in block {slot.last_update}; weights every {limit} blocks, {wait} from now",
-            code="SettingWeightsTooFast",
+            code=code,
             wait_blocks=wait,
         )
 
 
-def _check_row(here: Here, row: SetWeights, *, on_itself: bool) -> None:
+def _check_values(here: Here, row: SetWeights, *, on_itself: bool) -> None:
     parameters, n = here.parameters, len(here.slots)
     if len(set(row.uids)) < len(row.uids):
         raise Refused("a uid appears twice in the weights", code="DuplicateUids")

@@ -3,11 +3,23 @@
 import sqlite3
 from dataclasses import dataclass
 
-from pretrain.chain import calls, epochs, fields, ledger, rules
-from pretrain.chain.calls import AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
+from pretrain.chain import calls, epochs, fields, ledger, rules, stake_rules, weight_calls
+from pretrain.chain.calls import (
+    AddStake,
+    BurnedRegister,
+    Call,
+    CommitTimelockedWeights,
+    CommitWeights,
+    Faucet,
+    RemoveStake,
+    RevealWeights,
+    SetCommitment,
+    SetWeights,
+    SignedCall,
+)
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.rules import Here, Spent
-from pretrain.chain.state import dump_row, slots
+from pretrain.chain.state import slots
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block, Hotkey
 
@@ -91,24 +103,23 @@ def _dispatched(database: sqlite3.Connection, here: Here, call: Call) -> Refused
 def _dispatch(database: sqlite3.Connection, here: Here, call: Call) -> None:
     match call.action:
         case SetWeights() as action:
-            _set_weights(database, here, call, action)
+            weight_calls.set_weights(database, here, call, action)
+        case CommitWeights() as action:
+            weight_calls.commit(database, here, call, action)
+        case RevealWeights() as action:
+            weight_calls.reveal(database, here, call, action)
+        case CommitTimelockedWeights() as action:
+            weight_calls.commit_timelocked(database, here, call, action)
         case SetCommitment() as action:
             _set_commitment(database, here, call, action)
         case BurnedRegister() as action:
             _register(database, here, call, action)
         case AddStake() as action:
             _add_stake(database, here, call, action)
+        case RemoveStake() as action:
+            _remove_stake(database, here, call, action)
         case Faucet() as action:
             _faucet(database, here, call, action)
-
-
-def _set_weights(database: sqlite3.Connection, here: Here, call: Call, action: SetWeights) -> None:
-    stake = ledger.stake_of(database, call.signer, here.block)
-    slot = rules.check_weights(here, call.netuid, call.signer, action, stake)
-    database.execute(
-        "INSERT OR REPLACE INTO weights VALUES (?, ?, ?, ?, ?)",
-        (slot.uid, here.block, call.signer, str(action.version_key), dump_row(rules.upscale(action))),
-    )
 
 
 def _set_commitment(database: sqlite3.Connection, here: Here, call: Call, action: SetCommitment) -> None:
@@ -143,15 +154,18 @@ def _register(database: sqlite3.Connection, here: Here, call: Call, action: Burn
 
 def _add_stake(database: sqlite3.Connection, here: Here, call: Call, action: AddStake) -> None:
     """Stake one for one: this chain has no pool between TAO and alpha, so no price and no fee."""
-    if call.netuid != here.genesis.netuid:
-        raise Refused(
-            f"there is no subnet {call.netuid} here, only {here.genesis.netuid}", code="SubNetworkDoesNotExist"
-        )
-    rules.check_stake(here.parameters, action.amount, ledger.balance_of(database, call.signer))
-    if ledger.owner_of(database, action.hotkey) is None:
-        raise Refused(f"hotkey {action.hotkey} was never registered", code="HotKeyAccountNotExists")
+    owner = ledger.owner_of(database, action.hotkey)
+    stake_rules.check_stake(here, call.netuid, action, ledger.balance_of(database, call.signer), owner)
     ledger.add_balance(database, call.signer, -action.amount)
     ledger.add_stake(database, action.hotkey, here.block, action.amount)
+
+
+def _remove_stake(database: sqlite3.Connection, here: Here, call: Call, action: RemoveStake) -> None:
+    """Pay stake back one for one, as it was taken."""
+    owner, stake = ledger.owner_of(database, action.hotkey), ledger.stake_of(database, action.hotkey, here.block)
+    stake_rules.check_unstake(here, call.netuid, call.signer, action, owner, stake)
+    ledger.add_stake(database, action.hotkey, here.block, -action.amount)
+    ledger.add_balance(database, call.signer, action.amount)
 
 
 def _faucet(database: sqlite3.Connection, here: Here, call: Call, action: Faucet) -> None:

@@ -20,7 +20,8 @@ SELECT r.uid AS uid, r.hotkey AS hotkey, r.block AS registered, present.appended
     COALESCE(
         (SELECT s.rao FROM stakes s WHERE s.hotkey = r.hotkey AND s.block <= :at ORDER BY s.block DESC LIMIT 1), 0
     ) AS stake,
-    w.block AS weights_block, w.row AS weights,
+    (SELECT MAX(u.block) FROM updates u WHERE u.uid = r.uid AND u.block <= :at) AS updated,
+    w.made AS weights_block, w.row AS weights,
     e.block AS epoch, e.permit AS permit, e.incentive AS incentive, e.pruning_score AS pruning_score, e.bonds AS bonds
 FROM present
 JOIN registrations r ON r.uid = present.uid AND r.block = present.block
@@ -46,8 +47,9 @@ class Slot:
     stake: int
     """Rao."""
     last_update: Block
-    """When the slot's row was set last, by whomever; without one, when the slot was made."""
+    """When the slot's row was set or committed last, by whomever; before any, when the slot was made."""
     weights_block: Block | None
+    """When the row was fixed: set in the clear, or committed."""
     weights: Row
     permit: bool
     incentive: int
@@ -94,7 +96,7 @@ def _slot(row: sqlite3.Row) -> Slot:
         hotkey=Hotkey(row["hotkey"]),
         registered=Block(row["registered"]),
         stake=row["stake"],
-        last_update=Block(row["appended"] if row["weights_block"] is None else row["weights_block"]),
+        last_update=Block(row["appended"] if row["updated"] is None else row["updated"]),
         weights_block=row["weights_block"],
         weights=load_row(row["weights"]),
         permit=bool(row["permit"]),

@@ -62,12 +62,11 @@ def raw(made: Sequence[CommitmentField]) -> bytes | None:
 
 def neuron(slot: Slot) -> Neuron:
     """Return what a step knows of a slot."""
-    own = slot.weights_block if slot.weights_block is not None and slot.weights_block > slot.registered else None
     return Neuron(
         uid=slot.uid,
         hotkey=slot.hotkey,
         stake=slot.stake / RAO,
         permit=slot.permit,
         incentive=slot.incentive / U16_MAX,
-        last_update=slot.registered if own is None else own,
+        last_update=max(slot.last_update, slot.registered),  # an older one is its predecessor's
     )

@@ -9,8 +9,8 @@ each function names its counterpart there.
 Pure: values in, values out. All numbers inside are I32F32 (``fixed``), where a product or a quotient is truncated at
 once; outside they are u16 (floor of fraction * 65535) and rao.
 
-Not modelled, because the embedded chain has none of it: commit-reveal, several mechanisms in a subnet, parent and child
-keys. Inputs are trusted: vectors have n entries, a row names a uid at most once, and all stake together is below 2**63
+Not modelled, because the embedded chain has none of it: several mechanisms in a subnet, parent and child keys. With
+commit-reveal a row is as old as its slot's last commit, whichever it was revealed from. Inputs are trusted: vectors have n entries, a row names a uid at most once, and all stake together is below 2**63
 rao (the whole supply is 2.1e16).
 """
 
