@@ -53,12 +53,9 @@ def test_every_name_that_means_something_else_than_its_code_is_still_there() -> 
     assert set(BY_NAME) - NAMES == set()
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
-def test_every_name_of_the_sdk_has_a_meaning(name: str) -> None:
-    error = ChainError(name, name)
-
-    assert meaning(error.name, error.code.value) in Meaning
-    assert name in BY_NAME or error.code.value in BY_CODE
+def test_every_name_of_the_sdk_has_a_meaning() -> None:
+    assert len(NAMES) > 400
+    assert {name for name in NAMES if name not in BY_NAME and ChainError(name, name).code.value not in BY_CODE} == set()
 
 
 @pytest.mark.parametrize(

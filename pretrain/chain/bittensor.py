@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import bittensor as bt
 from bittensor._transport import SubstrateConnection
@@ -46,11 +46,20 @@ NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 T = TypeVar("T")
 
 
-class ReadWrite(Backend, bt.Substrate, Protocol):
-    """What this chain needs of a backend: the SDK's own ``Substrate``, and two things more."""
+class ReadWrite(Backend, Protocol):
+    """A backend of the SDK (its ``Substrate``), with what this chain needs besides."""
 
     sent: int
     """How many calls were given to it to send: what was never sent needs no looking for."""
+
+    async def connect(self) -> None:
+        """Open the connection."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+    async def block_time(self) -> float:
+        """Return the seconds between two blocks."""
 
 
 class RpcBackend(bt.RpcSubstrate):
@@ -267,7 +276,8 @@ class BittensorChain:
             await backend.close()
             raise
         log.info("connected to %s of %s, genesis %s", endpoint, self._name, genesis[:16])
-        return Client(backend, bt.Client(self._name, substrate=backend), Network(self._name, genesis, block_time))
+        sdk = bt.Client(self._name, substrate=cast(bt.Substrate, backend))
+        return Client(backend, sdk, Network(self._name, genesis, block_time))
 
     def _check(self, endpoint: str, genesis: str) -> None:
         """Refuse a chain that is not the one whose name was given, or not the one that was there before."""

@@ -63,7 +63,7 @@ def slots(graph: object, rows: Mapping[Uid, Row]) -> tuple[Slot, ...]:
             last_update=Block(numbers["last_update"][uid]),
             weights_block=Block(numbers["last_update"][uid]) if uid in rows else None,
             weights=rows.get(Uid(uid), ()),
-            permit=permits[uid],
+            permit=permits[uid] is True,
             incentive=min(numbers["incentives"][uid], U16_MAX),
             pruning_score=0,
             bonds=(),
@@ -74,7 +74,7 @@ def slots(graph: object, rows: Mapping[Uid, Row]) -> tuple[Slot, ...]:
 
 def weight_rows(pairs: object) -> dict[Uid, Row]:
     """Return the stored rows of a ``Weights`` map, by uid."""
-    return {Uid(whole(uid, "uid")): tuple(_weight(item) for item in row or ()) for uid, row in _pairs(pairs)}
+    return {Uid(whole(uid, "uid")): tuple(map(_weight, _items(row))) for uid, row in _pairs(pairs)}
 
 
 def commitments(pairs: object) -> dict[Hotkey, tuple[Block, tuple[CommitmentField, ...]]]:
@@ -124,6 +124,12 @@ def _flat(fields: object) -> list[object]:
         return []
     inner = fields[0] if len(fields) == 1 and isinstance(fields[0], (list, tuple)) else fields
     return list(inner)
+
+
+def _items(row: object) -> Sequence[object]:
+    if not isinstance(row, (list, tuple)):
+        raise Malformed(f"row of weights {_shown(row)}: expected a list")
+    return row
 
 
 def _weight(item: object) -> tuple[int, int]:

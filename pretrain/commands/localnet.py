@@ -31,6 +31,14 @@ def localnet(  # noqa: PLR0913 - one argument a flag
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    chaos: Annotated[
+        bool,
+        typer.Option(
+            "--chaos",
+            help="Stall the chain, slow its blocks and lose its answers at random: everybody talks to it over a"
+            " websocket, as to the real one. What comes out must be the same.",
+        ),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 unless the validators agree.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +66,7 @@ def localnet(  # noqa: PLR0913 - one argument a flag
             run = prepare.resume(out)
         else:
             run = prepare.prepare(options, console.print)
-        end = run_to_the_end(run, minutes, console)
+        end = run_to_the_end(run, minutes, console, trouble=chaos)
         result = finish.summarise(run, final(run))
         finish.show(run, result, console)
     console.print(f"ended: {end.why}", style="red" if end.failed else None)

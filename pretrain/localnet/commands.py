@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pretrain.localnet.chaos import TIMEOUT
 from pretrain.localnet.prepare import Run
 from pretrain.localnet.processes import Daemon
 from pretrain.localnet.roles import Miner
@@ -32,5 +33,7 @@ def miner(run: Run, part: Miner, start: str | None = None) -> Daemon:
 
 def _shared(run: Run, name: str, folder: Path) -> Iterator[str]:
     yield from ("--wallet.name", name, "--wallet.path", str(run.wallets))
-    yield from ("--subtensor.network", f"file:{run.chain}", "--netuid", str(run.schedule.netuid))
+    yield from ("--subtensor.network", run.network, "--netuid", str(run.schedule.netuid))
+    if run.endpoint:
+        yield from ("--subtensor.timeout", f"{TIMEOUT:g}")
     yield from ("--hub", f"folder:{run.hub}", "--competitions", str(run.competitions), "--dir", str(folder))

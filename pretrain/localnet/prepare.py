@@ -57,6 +57,13 @@ class Run:
     validators: tuple[str, ...]
     hotkeys: Mapping[str, Hotkey]
     """Name of the process -> the hotkey it signs with."""
+    endpoint: str | None = None
+    """The ws:// address of the node that everybody talks to; None: everybody opens the chain's file."""
+
+    @property
+    def network(self) -> str:
+        """What everybody is told of the chain."""
+        return self.endpoint or f"file:{self.chain}"
 
     @property
     def chain(self) -> Path:

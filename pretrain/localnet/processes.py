@@ -78,7 +78,7 @@ class Daemon:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
-        if str(self.folder).encode() in words:
+        if any(str(self.folder.parent).encode() in word for word in words):
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 

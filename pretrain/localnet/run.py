@@ -16,6 +16,7 @@ from pretrain.chain.local import LocalChain
 from pretrain.errors import PretrainError
 from pretrain.hub.folder import FolderHub
 from pretrain.localnet import commands
+from pretrain.localnet.chaos import Stalls, start_node
 from pretrain.localnet.display import progress
 from pretrain.localnet.prepare import Run
 from pretrain.localnet.processes import Daemon, end
@@ -35,38 +36,60 @@ class Stop:
     """Whether a process could not be kept alive."""
 
 
-def run_to_the_end(run: Run, minutes: float, console: Console) -> Stop:
-    """Run every process until all is decided and paid, the minutes are over, or Ctrl-C; return which it was."""
-    daemons = {name: commands.validator(run, name) for name in run.validators}
-    daemons |= {part.name: commands.miner(run, part) for part in run.miners if not part.copies}
+def run_to_the_end(run: Run, minutes: float, console: Console, *, trouble: bool = False) -> Stop:
+    """Run every process until all is decided and paid, the minutes are over, or Ctrl-C; return which it was.
+
+    With ``trouble`` the chain stalls and its node loses answers, at random.
+    """
+    stalls = Stalls(run.chain, run.seed) if trouble else None
     deadline = time.monotonic() + 60 * minutes
+    daemons: dict[str, Daemon] = {}
+    nodes: list[Daemon] = []
     with _stopping() as stop:
         try:
+            if trouble:
+                run, node = start_node(run)
+                nodes.append(node)
+            daemons |= {name: commands.validator(run, name) for name in run.validators}
+            daemons |= {part.name: commands.miner(run, part) for part in run.miners if not part.copies}
             for daemon in daemons.values():
                 daemon.start()
-            _watch(run, daemons, deadline, stop, console)
+            _watch(Watched(run, daemons, nodes, stalls), deadline, stop, console)
         except PretrainError as error:
             stop.why, stop.failed = str(error), True
         finally:
             console.print("ending: every process finishes the duty in hand")
+            if stalls:
+                stalls.end()
+                console.print(f"the chain stood still {stalls.begun} times; the node's log: {run.out / 'node'}")
             end(daemons.values())
+            end(nodes)
             local.pause(run.chain)
     return stop
 
 
-def _watch(run: Run, daemons: dict[str, Daemon], deadline: float, stop: Stop, console: Console) -> None:
+@dataclass(frozen=True)
+class Watched:
+    """What is watched."""
+
+    run: Run
+    daemons: dict[str, Daemon]
+    """The neurons; a copier joins them when there is something to copy."""
+    nodes: list[Daemon]
+    stalls: Stalls | None
+
+
+def _watch(watched: Watched, deadline: float, stop: Stop, console: Console) -> None:
+    run, daemons = watched.run, watched.daemons
     chain = LocalChain(run.chain, run.schedule.netuid)
     next_line = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not stop.why:
+            if watched.stalls:
+                watched.stalls.look()
             view = look(run, asyncio.run(chain.head()).block)
-            for part in run.miners:
-                if part.copies and part.name not in daemons:
-                    start = _published(run, part, view)
-                    if start:
-                        daemons[part.name] = commands.miner(run, part, start)
-                        daemons[part.name].start()
-            for daemon in daemons.values():
+            _start_copiers(run, daemons, view)
+            for daemon in [*watched.nodes, *daemons.values()]:
                 daemon.keep_alive()
             if complete(run, view, daemons):
                 stop.why = "everything is decided and paid"
@@ -78,6 +101,15 @@ def _watch(run: Run, daemons: dict[str, Daemon], deadline: float, stop: Stop, co
                 console.print(progress(run, view, daemons))
                 next_line = time.monotonic() + LINE
             time.sleep(LOOK)
+
+
+def _start_copiers(run: Run, daemons: dict[str, Daemon], view: View) -> None:
+    """Start every copier whose victim has published."""
+    for part in run.miners:
+        start = _published(run, part, view) if part.copies and part.name not in daemons else None
+        if start:
+            daemons[part.name] = commands.miner(run, part, start)
+            daemons[part.name].start()
 
 
 def complete(run: Run, view: View, daemons: dict[str, Daemon]) -> bool:

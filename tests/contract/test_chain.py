@@ -5,13 +5,15 @@ A subnet here has two validators with permits, three registered miners, and a ra
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import subnet as embedded
+from embedded_substrate import EmbeddedSubstrate
 
-from pretrain.chain import Chain
+from pretrain.chain import Chain, writing
+from pretrain.chain.bittensor import BittensorChain
 from pretrain.chain.local import LocalChain
 from pretrain.commitment import Entry, decode
 from pretrain.errors import Refused
@@ -58,8 +60,25 @@ def _embedded(folder: Path) -> Network:
     return Network(made.chains[:2], made.chains[2:], stranger, hotkeys, pass_blocks)
 
 
-@pytest.fixture(params=[_embedded], ids=["embedded"])
-def network(request: pytest.FixtureRequest, tmp_path: Path) -> Network:
+def _over_the_sdk(folder: Path) -> Network:
+    """The real client on an in-memory backend whose state is an embedded chain."""
+    network = _embedded(folder)
+    chains: list[LocalChain] = [*network.validators, *network.miners, network.stranger]  # type: ignore[list-item]
+    keys = [chain._opened() for chain in chains]  # noqa: SLF001 - the same keys
+    path, clock = chains[0]._path, chains[0]._clock  # noqa: SLF001
+    over = [
+        BittensorChain(
+            "ws://in-memory", embedded.NETUID, wallet, backend=lambda _endpoint: EmbeddedSubstrate(path, clock)
+        )
+        for wallet in keys
+    ]
+    hotkeys = {id(chain): Hotkey(wallet.hotkey.ss58_address) for chain, wallet in zip(over, keys, strict=True)}
+    return replace(network, validators=over[:2], miners=over[2:-1], stranger=over[-1], hotkeys=hotkeys)
+
+
+@pytest.fixture(params=[_embedded, _over_the_sdk], ids=["embedded", "sdk in memory"])
+def network(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(writing, "_PAUSE", 0.0)
     made: Network = request.param(tmp_path)
     return made
 
