@@ -4,16 +4,19 @@ A subnet here has two validators with permits, three registered miners, and a ra
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import subnet as embedded
 from embedded_substrate import EmbeddedSubstrate
+from serving import served
 
 from pretrain.chain import Chain, writing
-from pretrain.chain.bittensor import BittensorChain
+from pretrain.chain.bittensor import BittensorChain, ReadWrite
 from pretrain.chain.local import LocalChain
 from pretrain.commitment import Entry, decode
 from pretrain.errors import Refused
@@ -21,18 +24,35 @@ from pretrain.types import Block, Hotkey
 
 CADENCE = 25
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Network:
     validators: Sequence[Chain]
     miners: Sequence[Chain]
     stranger: Chain
-    hotkeys: dict[int, Hotkey]
+    keys: Mapping[int, embedded.Pair]
     """By id() of a chain, whose it is."""
+    path: Path
+    clock: embedded.Clock
     pass_blocks: Callable[[int], None]
 
+    def run(self, scenario: Coroutine[Any, Any, T]) -> T:
+        """Run a scenario to its end, and leave no connection open."""
+
+        async def to_its_end() -> T:
+            try:
+                return await scenario
+            finally:
+                for chain in (*self.validators, *self.miners, self.stranger):
+                    if isinstance(chain, BittensorChain):
+                        await chain.close()
+
+        return asyncio.run(to_its_end())
+
     def hotkey(self, chain: Chain) -> Hotkey:
-        return self.hotkeys[id(chain)]
+        return self.keys[id(chain)].address
 
     async def later(self, blocks: int) -> None:
         """Let blocks pass and be noticed."""
@@ -52,35 +72,57 @@ def _embedded(folder: Path) -> Network:
     stranger = LocalChain(made.path, embedded.NETUID, outsider, clock=made.clock)
     made.at(2 * CADENCE)
     chains = [*made.chains, stranger]
-    hotkeys = {id(chain): keys.address for chain, keys in zip(chains, [*made.pairs, outsider], strict=True)}
+    keys = {id(chain): pair for chain, pair in zip(chains, [*made.pairs, outsider], strict=True)}
 
     def pass_blocks(count: int) -> None:
         made.clock.now += count * made.chains[0].genesis.parameters.block_time
 
-    return Network(made.chains[:2], made.chains[2:], stranger, hotkeys, pass_blocks)
+    return Network(made.chains[:2], made.chains[2:], stranger, keys, made.path, made.clock, pass_blocks)
 
 
-def _over_the_sdk(folder: Path) -> Network:
+def _over_the_sdk(network: Network, endpoint: str, backend: Callable[[str], ReadWrite] | None = None) -> Network:
+    """Return the same network, talked to through the real client."""
+    chains = [*network.validators, *network.miners, network.stranger]
+    keys = [network.keys[id(chain)] for chain in chains]
+    over = [BittensorChain(endpoint, embedded.NETUID, pair, backend=backend) for pair in keys]
+    return replace(
+        network,
+        validators=over[:2],
+        miners=over[2:-1],
+        stranger=over[-1],
+        keys={id(chain): pair for chain, pair in zip(over, keys, strict=True)},
+    )
+
+
+@contextmanager
+def _in_memory(folder: Path) -> Iterator[Network]:
     """The real client on an in-memory backend whose state is an embedded chain."""
     network = _embedded(folder)
-    chains: list[LocalChain] = [*network.validators, *network.miners, network.stranger]  # type: ignore[list-item]
-    keys = [chain._opened() for chain in chains]  # noqa: SLF001 - the same keys
-    path, clock = chains[0]._path, chains[0]._clock  # noqa: SLF001
-    over = [
-        BittensorChain(
-            "ws://in-memory", embedded.NETUID, wallet, backend=lambda _endpoint: EmbeddedSubstrate(path, clock)
-        )
-        for wallet in keys
-    ]
-    hotkeys = {id(chain): Hotkey(wallet.hotkey.ss58_address) for chain, wallet in zip(over, keys, strict=True)}
-    return replace(network, validators=over[:2], miners=over[2:-1], stranger=over[-1], hotkeys=hotkeys)
+    yield _over_the_sdk(network, "ws://memory", lambda _endpoint: EmbeddedSubstrate(network.path, network.clock))
 
 
-@pytest.fixture(params=[_embedded, _over_the_sdk], ids=["embedded", "sdk in memory"])
-def network(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
+@contextmanager
+def _over_a_websocket(folder: Path) -> Iterator[Network]:
+    """The real client with its real transport, and a node in front of an embedded chain."""
+    network = _embedded(folder)
+    with served(network.path, network.clock) as endpoint:
+        yield _over_the_sdk(network, endpoint)
+
+
+@contextmanager
+def _in_a_file(folder: Path) -> Iterator[Network]:
+    """The embedded chain itself."""
+    yield _embedded(folder)
+
+
+@pytest.fixture(
+    params=[_in_a_file, _in_memory, _over_a_websocket], ids=["file", "sdk in memory", "sdk over a websocket"]
+)
+def network(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setattr(writing, "_PAUSE", 0.0)
-    made: Network = request.param(tmp_path)
-    return made
+    monkeypatch.setenv("BITTENSOR_RUNTIME_CACHE_DIR", str(tmp_path / "runtime"))
+    with request.param(tmp_path) as made:
+        yield made
 
 
 def test_the_finalised_head_is_never_above_the_newest(network: Network) -> None:
@@ -92,7 +134,7 @@ def test_the_finalised_head_is_never_above_the_newest(network: Network) -> None:
         assert second.finalized <= second.block
         assert (second.block, second.finalized) >= (first.block + 3, first.finalized + 3)
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_a_snapshot_is_at_the_last_multiple_of_the_cadence_not_above_the_finalised_head(network: Network) -> None:
@@ -104,11 +146,11 @@ def test_a_snapshot_is_at_the_last_multiple_of_the_cadence_not_above_the_finalis
         assert len(snapshot.block_hash) == 32
         assert [neuron.uid for neuron in snapshot.neurons] == list(range(5))
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_validators_with_stake_have_permits_and_miners_have_none(network: Network) -> None:
-    snapshot = asyncio.run(network.stranger.snapshot(CADENCE))
+    snapshot = network.run(network.stranger.snapshot(CADENCE))
     permits = {neuron.hotkey: (neuron.permit, neuron.stake > 0) for neuron in snapshot.neurons}
     assert permits == {
         network.hotkey(chain): (chain in network.validators, chain in network.validators)
@@ -128,7 +170,7 @@ def test_two_readers_see_the_same_snapshot_and_no_later_write_changes_it(network
         assert again == before
         assert before.entries == ()
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_a_commitment_reads_back_with_its_block_and_stands_in_later_snapshots(network: Network) -> None:
@@ -144,7 +186,7 @@ def test_a_commitment_reads_back_with_its_block_and_stands_in_later_snapshots(ne
         await network.later(2 * CADENCE)
         assert (await network.stranger.snapshot(CADENCE)).entries == (entry,)
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_a_hotkeys_newest_commitment_is_its_only_one(network: Network) -> None:
@@ -157,7 +199,7 @@ def test_a_hotkeys_newest_commitment_is_its_only_one(network: Network) -> None:
         snapshot = await network.stranger.snapshot(CADENCE)
         assert snapshot.entries == (Entry(network.hotkey(miner), block, decode(text)),)
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_a_commitment_that_is_not_well_formed_is_no_entry_and_takes_the_former_ones_place(network: Network) -> None:
@@ -169,13 +211,13 @@ def test_a_commitment_that_is_not_well_formed_is_no_entry_and_takes_the_former_o
         await network.later(2 * CADENCE)
         assert (await network.stranger.snapshot(CADENCE)).entries == ()
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 @pytest.mark.parametrize("text", ["x" * 129, "é" * 65], ids=["129 letters", "130 bytes"])
 def test_a_commitment_over_128_bytes_is_refused(network: Network, text: str) -> None:
     with pytest.raises(Refused):
-        asyncio.run(network.miners[0].commit(text))
+        network.run(network.miners[0].commit(text))
 
 
 def test_who_is_not_registered_can_neither_commit_nor_set_weights(network: Network) -> None:
@@ -185,12 +227,12 @@ def test_who_is_not_registered_can_neither_commit_nor_set_weights(network: Netwo
         with pytest.raises(Refused):
             await network.stranger.set_weights({network.hotkey(network.miners[0]): 1.0}, 0)
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_who_has_no_permit_cannot_weigh_others(network: Network) -> None:
     with pytest.raises(Refused):
-        asyncio.run(network.miners[0].set_weights({network.hotkey(network.miners[1]): 1.0}, 0))
+        network.run(network.miners[0].set_weights({network.hotkey(network.miners[1]): 1.0}, 0))
 
 
 def test_weights_are_shares_of_a_row_and_hotkeys_not_registered_are_dropped(network: Network) -> None:
@@ -204,7 +246,7 @@ def test_weights_are_shares_of_a_row_and_hotkeys_not_registered_are_dropped(netw
         assert sum(snapshot.weights[network.hotkey(validator)].values()) == pytest.approx(1.0, abs=1e-12)
         assert {n.last_update for n in snapshot.neurons if n.hotkey == network.hotkey(validator)} == {block}
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_weights_too_soon_are_refused_with_the_blocks_to_wait_and_accepted_after_them(network: Network) -> None:
@@ -217,7 +259,7 @@ def test_weights_too_soon_are_refused_with_the_blocks_to_wait_and_accepted_after
         await network.later(refused.value.wait_blocks)
         assert await validator.set_weights(row, 0) >= Block(block + 5)
 
-    asyncio.run(scenario())
+    network.run(scenario())
 
 
 def test_entries_are_ordered_by_block_and_then_hotkey(network: Network) -> None:
@@ -229,4 +271,4 @@ def test_entries_are_ordered_by_block_and_then_hotkey(network: Network) -> None:
         assert len(entries) == 3
         assert list(entries) == sorted(entries, key=lambda entry: (entry.block, entry.hotkey))
 
-    asyncio.run(scenario())
+    network.run(scenario())
