@@ -15,9 +15,10 @@ import subnet as embedded
 from embedded_substrate import EmbeddedSubstrate
 from serving import served
 
-from pretrain.chain import Chain, writing
+from pretrain.chain import Chain, ledger, writing
 from pretrain.chain.bittensor import BittensorChain, ReadWrite
 from pretrain.chain.local import LocalChain
+from pretrain.chain.state import slots
 from pretrain.commitment import Entry, decode
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
@@ -272,3 +273,62 @@ def test_entries_are_ordered_by_block_and_then_hotkey(network: Network) -> None:
         assert list(entries) == sorted(entries, key=lambda entry: (entry.block, entry.hotkey))
 
     network.run(scenario())
+
+
+def test_a_chain_says_which_one_it_is(network: Network) -> None:
+    with ledger.reading(network.path) as database:
+        genesis = ledger.read_genesis(database)
+    for chain in (network.validators[0], network.stranger):
+        told = network.run(chain.network())
+        assert told.genesis == genesis.hash.hex()
+        assert told.block_time == pytest.approx(genesis.parameters.block_time, abs=0.001)  # a node says milliseconds
+
+
+def test_a_hotkey_is_told_how_it_stands(network: Network) -> None:
+    async def scenario() -> None:
+        validator, miner, stranger = network.validators[0], network.miners[0], network.stranger
+        stands = await validator.standing()
+        assert stands.neuron is not None
+        assert (stands.neuron.hotkey, stands.neuron.permit, stands.neuron.uid) == (network.hotkey(validator), True, 0)
+        assert (stands.balance, stands.registration_cost, stands.weights_rate_limit) == (10.0, 0.1, 5)
+        assert (stands.commit_reveal, stands.head.finalized <= stands.head.block) == (False, True)
+        assert stands.coldkey == network.keys[id(validator)].coldkey.ss58_address
+        assert abs(stands.head_time - network.clock.now) < 1.0
+        assert (await miner.standing()).neuron is not None
+        outside = await stranger.standing()
+        assert (outside.neuron, outside.coldkey, outside.balance) == (None, None, 0.0)
+
+    network.run(scenario())
+
+
+def test_standing_tells_of_weights_that_were_just_set(network: Network) -> None:
+    async def scenario() -> None:
+        validator = network.validators[0]
+        block = await validator.set_weights({network.hotkey(network.miners[0]): 1.0}, 0)
+        await network.later(1)
+        neuron = (await validator.standing()).neuron
+        assert neuron is not None
+        assert neuron.last_update == block
+
+    network.run(scenario())
+
+
+SHARES = [
+    (1.0, 1 / 3, 1e-9),
+    (0.2, 0.3, 0.5),
+    (1e-300, 3e-300, 2e-300),
+    (65_535.0, 1.0, 0.5),
+    (1 / 65_535, 0.5 / 65_535, 1.5 / 65_535),
+    (0.1 + 0.2, 0.3, 0.30000000000000004),
+]
+
+
+@pytest.mark.parametrize("shares", SHARES)
+def test_one_vector_becomes_the_same_numbers_on_every_chain(network: Network, shares: Sequence[float]) -> None:
+    """The largest is 65535 and the others are rounded to it, halves to even; what rounds to 0 is left out."""
+    row = {network.hotkey(miner): share for miner, share in zip(network.miners, shares, strict=True)}
+    block = network.run(network.validators[0].set_weights(row, 0))
+    with ledger.reading(network.path) as database:
+        stored = slots(database, block)[0].weights
+    scaled = [(uid, round(share / max(shares) * 65_535)) for uid, share in enumerate(shares, start=2)]
+    assert list(stored) == [(uid, value) for uid, value in scaled if value]
