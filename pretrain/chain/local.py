@@ -1,23 +1,49 @@
 """The embedded chain: a subnet in one SQLite file, with the rules of the real one.
 
 Nothing here is a mock: calls are signed and verified, refused under the real runtime's names and in its order, and
-weights are paid by Yuma consensus. Left out is what has no part in the rules: fees, prices, delegation, commit-reveal,
-other subnets. Processes share the file; there is no server, and whoever comes first makes the blocks that are due.
+weights are paid by Yuma consensus. Left out is what has no part in the rules: fees, prices, delegation, the opening of
+timelocks, other subnets. Processes share the file; there is no server, and whoever comes first makes the blocks that
+are due.
 """
 
 import asyncio
 import functools
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain.chain import Head, Network, Snapshot, Standing, blocks, calls, fields, ledger, runtime, view
+from pretrain.chain import (
+    Head,
+    Network,
+    Snapshot,
+    Standing,
+    blocks,
+    calls,
+    fields,
+    ledger,
+    pending,
+    rules,
+    runtime,
+    view,
+)
 from pretrain.chain.blocks import Clock
-from pretrain.chain.calls import Action, AddStake, BurnedRegister, Call, Faucet, SetCommitment, SetWeights, SignedCall
+from pretrain.chain.calls import (
+    Action,
+    AddStake,
+    BurnedRegister,
+    Call,
+    Faucet,
+    RevealWeights,
+    SetCommitment,
+    SetWeights,
+    SignedCall,
+)
 from pretrain.chain.fields import Fields
 from pretrain.chain.genesis import RAO, Genesis
+from pretrain.chain.rules import Here
 from pretrain.chain.state import newest_commitments, slots
 from pretrain.chain.weights import quantise
 from pretrain.commitment import Entry
@@ -26,6 +52,8 @@ from pretrain.types import Block, Hotkey, Uid
 from pretrain.wallet import Keypair, Keys
 
 __all__ = ["Genesis", "LocalChain", "create", "pause", "resume"]
+
+log = logging.getLogger("pretrain.chain")
 
 _DEADLINE = 60.0  # seconds for one call; above what a writer waits for another, so that the reason is SQLite's
 _POLLS_PER_BLOCK = 4
@@ -81,7 +109,8 @@ class LocalChain:
         return await _in_thread(lambda: self._standing(hotkey))
 
     async def head(self) -> Head:
-        """Return the newest and the finalised block."""
+        """Return the newest and the finalised block; this hotkey's row whose time has come is revealed on the way."""
+        await self._reveal()
         return await _in_thread(self._head)
 
     async def snapshot(self, cadence: int) -> Snapshot:
@@ -115,14 +144,23 @@ class LocalChain:
     async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
         """Set this validator's whole row (relative shares; hotkeys not registered are dropped); return its block.
 
-        Hotkeys become uids inside the transaction that stores the row, so that no share can reach a newcomer.
+        Hotkeys become uids inside the transaction that stores the row, so that no share can reach a newcomer. On a
+        subnet with commit-reveal the block is that of the row's commit; any later ``head`` or ``set_weights`` of this
+        hotkey in the epoch for it reveals the row, also after a restart.
         """
+        await self._reveal()
+        signer = self._hotkey()
+        hotkey = Hotkey(signer.ss58_address)
 
         def row(database: sqlite3.Connection, block: Block) -> Action:
-            uids, values = quantise(weights, slots(database, block))
-            return SetWeights(uids, values, version_key)
+            neurons = slots(database, block)
+            made = SetWeights(*quantise(weights, neurons), version_key)
+            if not self.genesis.parameters.commit_reveal:
+                return made
+            rules.check_row(Here(self.genesis, block, neurons), self.genesis.netuid, hotkey, made)
+            return pending.commit(database, self.genesis, pending.place(self._path, hotkey), hotkey, made)
 
-        return await self._send(self._hotkey(), row)
+        return await self._send(signer, row)
 
     async def register(self) -> Uid:
         """Register the wallet's hotkey, paid by its coldkey, and return its uid."""
@@ -153,6 +191,28 @@ class LocalChain:
             return calls.sign(Call(self.genesis.hash.hex(), self.genesis.netuid, signer, nonce, block, made), keypair)
 
         return await _in_thread(lambda: self._submit(compose))
+
+    async def _reveal(self) -> None:
+        """Reveal the row that is due, if this hotkey has committed one; a refused one is told and forgotten."""
+        if self._wallet is None or not self.genesis.parameters.commit_reveal:
+            return
+        hotkey = Hotkey(self._hotkey().ss58_address)
+        due = await _in_thread(lambda: self._due(hotkey))
+        if due is None:
+            return
+        try:
+            await self._send(self._hotkey(), lambda _database, _block: due)
+        except Refused as refused:
+            if await _in_thread(lambda: self._due(hotkey)) == due:  # else another look at the head was faster
+                log.warning("the committed row of weights is not revealed: %s", refused)
+                pending.forget(pending.place(self._path, hotkey), due)
+
+    def _due(self, hotkey: Hotkey) -> RevealWeights | None:
+        blocks.catch_up(self._path, self.genesis, self._clock)
+        with ledger.reading(self._path) as database:
+            head = ledger.read_head(database)
+            place = pending.place(self._path, hotkey)
+            return None if head.paused else pending.due(database, self.genesis, place, hotkey, head.open)
 
     def _submit(self, compose: Callable[[sqlite3.Connection, Block], SignedCall]) -> Block:
         blocks.catch_up(self._path, self.genesis, self._clock)
@@ -192,7 +252,7 @@ class LocalChain:
             balance=balance / RAO,
             registration_cost=parameters.burn / RAO,
             weights_rate_limit=parameters.weights_rate_limit,
-            commit_reveal=False,
+            commit_reveal=parameters.commit_reveal,
         )
 
     def _uid(self, hotkey: Hotkey, block: Block) -> Uid:

@@ -10,8 +10,8 @@ Pure: values in, values out. All numbers inside are I32F32 (``fixed``), where a 
 once; outside they are u16 (floor of fraction * 65535) and rao.
 
 Not modelled, because the embedded chain has none of it: several mechanisms in a subnet, parent and child keys. With
-commit-reveal a row is as old as its slot's last commit, whichever it was revealed from. Inputs are trusted: vectors have n entries, a row names a uid at most once, and all stake together is below 2**63
-rao (the whole supply is 2.1e16).
+commit-reveal a row is as old as its slot's last commit, whichever it was revealed from. Inputs are trusted: vectors
+have n entries, a row names a uid at most once, and all stake together is below 2**63 rao (the whole supply is 2.1e16).
 """
 
 from collections.abc import Mapping, Sequence
