@@ -1,6 +1,7 @@
-"""``pretrain chain``: what a person does to an embedded chain: let it go on, stop it, join it."""
+"""``pretrain chain``: what a person does to an embedded chain: let it go on, stop it, join it, serve it."""
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from pretrain.commands.output import AsJson, emit, say
 from pretrain.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Let an embedded chain go on, stop it, or join it.")
+app = typer.Typer(no_args_is_help=True, help="Let an embedded chain go on, stop it, join it, or serve it.")
 
 Network = Annotated[
     str,
@@ -81,6 +82,42 @@ def register(
     uid = asyncio.run(chain.register())
     address = wallet.hotkey.ss58_address
     _told(f"{name}/{hotkey} is uid {uid}: {address}", {"uid": uid, "hotkey": address}, as_json=as_json)
+
+
+@app.command()
+def serve(
+    *,
+    network: Network = DEFAULT,
+    host: Annotated[str, typer.Option(help="Where to listen; anything but this machine is for others to reach.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0: a free one.")] = 9944,
+    chaos: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="Drop, delay and spoil answers at random, as drawn from this seed."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the chain over websocket as a subtensor node does, until Ctrl-C.
+
+    Any client of the real chain can then use it: give it the address that is printed as its network.
+    """
+    asyncio.run(_serve(_file(network), host, port, chaos, as_json=as_json))
+
+
+async def _serve(path: Path, host: str, port: int, chaos: int | None, *, as_json: bool) -> None:
+    from pretrain.chain.node.chaos import Chaos  # noqa: PLC0415
+    from pretrain.chain.node.server import serve  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with serve(path, host=host, port=port, faults=None if chaos is None else Chaos(chaos)) as url:
+            _told(f"{path} is served at {url}", {"url": url}, as_json=as_json)
+            await stop.wait()
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror}; take another port") from error
 
 
 def _file(network: str) -> Path:

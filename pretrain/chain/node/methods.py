@@ -110,7 +110,7 @@ def _query_storage_at(node: Node, params: Params) -> Json:
 
 
 def _keys_paged(node: Node, params: Params) -> Json:
-    prefix, count = _bytes(params, 0), min(_number(_at(params, 1)), MAX_PAGE)
+    prefix, count = _bytes(params, 0), max(0, min(_number(_at(params, 1)), MAX_PAGE))
     start = _from_hex(_at(params, 2)) if _at(params, 2) is not None else b""
     with node.state(_hash(params, 3)) as state:
         keys = [key for key in state.keys(prefix) if key > start or not start]

@@ -20,6 +20,7 @@ from pretrain.chain.node.watch import Watch
 
 log = logging.getLogger("pretrain.chain.node")
 LOOPBACK = "127.0.0.1"
+_CLOSING_SECONDS = 2.0  # for a client to say goodbye
 
 
 @asynccontextmanager
@@ -48,7 +49,8 @@ async def serve(
             process_request=lambda connection, request: _admit(service, connection, request),
             max_size=service.limits.frame_bytes,
             compression=None,
-            logger=_QUIET,
+            close_timeout=_CLOSING_SECONDS,
+            logger=_LIBRARY,
         ) as server:
             yield f"ws://{host}:{next(iter(server.sockets)).getsockname()[1]}"
     finally:
@@ -63,5 +65,6 @@ def _admit(service: Service, connection: ServerConnection, _request: Request) ->
     return None
 
 
-_QUIET = logging.getLogger("pretrain.chain.node.websocket")
-_QUIET.setLevel(logging.CRITICAL)  # a client that leaves without a word is no event
+_LIBRARY = logging.getLogger("pretrain.chain.node.websocket")
+_LIBRARY.setLevel(logging.ERROR)
+_LIBRARY.addFilter(lambda record: "handshake" not in str(record.msg))  # who knocks and leaves is no error of ours
