@@ -26,6 +26,7 @@ from bittensor.settings import (
 from pretrain.chain import Head, Network, Snapshot, Standing, decoded, fields, reading, view
 from pretrain.chain.connection import Access, Connection, Deadlines
 from pretrain.chain.reading import Backend, Subnet
+from pretrain.chain.text_socket import TextSocket, dial
 from pretrain.chain.verdicts import Meaning, meaning
 from pretrain.chain.weights import quantise
 from pretrain.chain.writing import ERA, Answer, Attempt, Sight, Write, Writer
@@ -63,24 +64,27 @@ class ReadWrite(Backend, Protocol):
 
 
 class RpcBackend(bt.RpcSubstrate):
-    """The SDK's websocket backend, at one endpoint."""
+    """The SDK's websocket backend at one endpoint, which gives up when its socket is lost: ``connection`` reopens."""
 
     def __init__(self, endpoint: str, archives: Sequence[str]) -> None:
         super().__init__(endpoint, archive_endpoints=[*archives])
         self.sent = 0
-        self._made: list[SubstrateConnection] = []
+        self._sockets: list[TextSocket] = []
 
     def _interface(self, endpoint: str, fallbacks: list[str]) -> SubstrateConnection:
-        made: SubstrateConnection = super()._interface(endpoint, fallbacks)
-        self._made.append(made)
-        return made
+        """Return a connection whose sockets are known here, so that none outlives a call that was cut off."""
+        return SubstrateConnection(endpoint, fallback_urls=fallbacks, max_retries=1, connect_factory=self._dial)
+
+    async def _dial(self, endpoint: str) -> TextSocket:
+        self._sockets.append(await dial(endpoint))
+        return self._sockets[-1]
 
     async def close(self) -> None:
         """Close every socket, also of a connection that was cut off while it was opened."""
-        await super().close()
-        for made in self._made:
-            with suppress(*LOST, *NONSENSE):
-                await made.close()
+        with suppress(*LOST, *NONSENSE):
+            await super().close()
+        for opened in self._sockets:
+            await opened.close()
 
     async def submit(self, *arguments: Any, **options: Any) -> bt.ExtrinsicResult:  # noqa: ANN401 - passed through
         """Sign and send a call, counted."""
