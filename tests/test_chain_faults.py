@@ -75,7 +75,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def made(folder: Path, **rules: float) -> Subnet:
-    subnet = embedded.subnet(folder, embedded.parameters(**rules))
+    subnet = embedded.subnet(folder, embedded.parameters(None, **rules))
     subnet.clock.tick = 0.0015  # a tenth of a block at each look
     subnet.at(40)
     return subnet

@@ -1,0 +1,350 @@
+"""What only the access to a real chain has: whose chain it is, how little it reads, and what it never sends."""
+
+import asyncio
+import base64
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import subnet as embedded
+from bittensor._transport.contract import CallBytes
+from bittensor.settings import FINNEY_GENESIS_HASH
+from embedded_substrate import EmbeddedSubstrate
+from serving import served
+from subnet import NETUID, START, Subnet, commitment, pair
+
+from pretrain.chain import Chain, ledger, writing
+from pretrain.chain.bittensor import BittensorChain
+from pretrain.chain.calls import CommitmentField, SetCommitment
+from pretrain.chain.connection import Deadlines
+from pretrain.chain.genesis import Genesis, GenesisNeuron
+from pretrain.chain.local import LocalChain, create
+from pretrain.chain.node.faults import Fault, Faults
+from pretrain.commitment import Commitment
+from pretrain.errors import ChainUnavailable, ConfigError, Refused
+from pretrain.types import Block, CompetitionId, Digest, Revision
+
+T = TypeVar("T")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(writing, "_PAUSE", 0.0)
+    monkeypatch.setenv("BITTENSOR_RUNTIME_CACHE_DIR", str(tmp_path / "runtime"))
+
+
+class Elsewhere(EmbeddedSubstrate):
+    """A node whose block 0 has a given hash."""
+
+    genesis = FINNEY_GENESIS_HASH
+
+    async def block_hash(self, block: int | None = None) -> str:
+        return self.genesis if block == 0 else await super().block_hash(block)
+
+
+def made(folder: Path, **rules: float) -> Subnet:
+    subnet = embedded.subnet(folder, embedded.parameters(None, **rules))
+    subnet.clock.tick = 0.0015  # a tenth of a block at each look
+    subnet.at(40)
+    return subnet
+
+
+def in_memory(subnet: Subnet, name: str, kind: type[EmbeddedSubstrate] = EmbeddedSubstrate) -> BittensorChain:
+    return BittensorChain(name, NETUID, subnet.pairs[2], backend=lambda _endpoint: kind(subnet.path, subnet.clock))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+@pytest.mark.parametrize("name", ["test", "local", "devnet"])
+def test_who_is_told_another_network_can_not_touch_the_main_one(name: str, tmp_path: Path) -> None:
+    chain = in_memory(made(tmp_path), name, Elsewhere)
+
+    with pytest.raises(
+        ConfigError, match=f"--subtensor.network {name}: .* serves the main network; nothing was signed"
+    ):
+        run(chain.commit(commitment(chain._hotkey())))  # noqa: SLF001 - its own
+
+
+def test_who_is_told_the_main_network_is_on_no_other(tmp_path: Path) -> None:
+    chain = in_memory(made(tmp_path), "finney")
+
+    with pytest.raises(ConfigError, match=r"--subtensor.network finney: wss://.* serves another chain"):
+        run(chain.head())
+
+
+def test_the_main_network_by_its_name_or_by_an_address_is_the_main_network(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    for name in ("finney", "ws://my.own.node:9944"):
+        told = run(in_memory(subnet, name, Elsewhere).network())
+        assert (told.name, f"0x{told.genesis}") == (name, FINNEY_GENESIS_HASH)
+
+
+def test_a_name_that_is_none_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"--subtensor\.network 'finny': expected a name or ws://HOST:PORT"):
+        BittensorChain("finny", NETUID)
+
+
+def test_a_subnet_that_is_not_there_is_told_with_what_to_look_at(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    chain = BittensorChain("ws://memory", 77, backend=lambda _: EmbeddedSubstrate(subnet.path, subnet.clock))
+
+    with pytest.raises(ConfigError, match="--netuid 77: this network has no such subnet"):
+        run(chain.snapshot(25))
+
+
+def test_without_a_wallet_it_reads_and_never_signs(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    chain = BittensorChain("ws://memory", NETUID, backend=lambda _: EmbeddedSubstrate(subnet.path, subnet.clock))
+
+    assert run(chain.snapshot(25)).block == 25
+    with pytest.raises(ConfigError, match="without a wallet"):
+        run(chain.commit("x"))
+
+
+@pytest.mark.parametrize("text", ["x" * 129, "é" * 65], ids=["129 letters", "130 bytes"])
+def test_a_commitment_that_does_not_fit_is_refused_before_anything_is_opened(text: str) -> None:
+    def opened(_endpoint: str) -> EmbeddedSubstrate:
+        raise AssertionError("nothing is to be opened")
+
+    with pytest.raises(Refused, match="expected 0 to 128"):
+        run(BittensorChain("ws://memory", NETUID, pair("Miner0"), backend=opened).commit(text))
+
+
+@pytest.mark.parametrize("weights", [{}, {"nobody": 1.0}, {"Miner0": 0.0}, {"Miner0": float("nan")}, {"Miner0": -1.0}])
+def test_a_row_that_is_none_is_refused_before_anything_is_sent(weights: dict[str, float], tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    backend = EmbeddedSubstrate(subnet.path, subnet.clock)
+    chain = BittensorChain("ws://memory", NETUID, subnet.pairs[0], backend=lambda _: backend)
+
+    with pytest.raises(Refused):
+        run(chain.set_weights({pair(name).address: share for name, share in weights.items()}, 0))
+    assert backend.sent == 0
+
+
+def test_the_rules_own_words_come_with_what_to_do(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    backend = EmbeddedSubstrate(subnet.path, subnet.clock)
+    stranger = BittensorChain("ws://memory", NETUID, pair("Stranger"), backend=lambda _: backend)
+
+    with pytest.raises(Refused, match=r"is not registered .*btcli subnets register") as refused:
+        run(stranger.set_weights({subnet.pairs[2].address: 1.0}, 0))
+    assert (refused.value.wait_blocks, backend.sent) == (0, 0)
+    with pytest.raises(Refused) as refused:
+        run(stranger.commit(commitment(pair("Stranger").address)))
+    assert (refused.value.code, refused.value.wait_blocks) == ("AccountNotAllowedCommit", 0)
+
+
+def test_over_the_space_of_an_epoch_a_commitment_waits_until_it_is_free_again(tmp_path: Path) -> None:
+    subnet = made(tmp_path, commitment_space=150)
+    chain, hotkey = in_memory(subnet, "ws://memory"), subnet.pairs[2].address
+
+    async def scenario() -> None:
+        await chain.commit(commitment(hotkey, "first"))
+        with pytest.raises(Refused) as refused:
+            await chain.commit(commitment(hotkey, "second"))
+        assert refused.value.code == "SpaceLimitExceeded"
+        assert 1 <= refused.value.wait_blocks <= 22
+        subnet.clock.now += refused.value.wait_blocks / 64
+        await chain.commit(commitment(hotkey, "second"))
+
+    run(scenario())
+
+
+FORMS = [
+    (CommitmentField("Raw", b":".hex() * 128),),
+    (CommitmentField("Raw", b"\xff\xfe".hex() * 64),),
+    (CommitmentField("None"),),
+    (CommitmentField("Sha256", "ab" * 32),),
+    (CommitmentField("TimelockEncrypted", "ab" * 200, 9),),
+    (CommitmentField("Raw", "61" * 64), CommitmentField("Raw", "62" * 64)),
+    (CommitmentField("ResetBondsFlag"),),
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "+".join(field.kind for field in form))
+def test_a_commitment_of_another_form_is_no_entry_and_hides_no_other(
+    form: tuple[CommitmentField, ...], tmp_path: Path
+) -> None:
+    subnet = made(tmp_path)
+    hostile, honest = subnet.chains[2], subnet.chains[3]
+    chain = in_memory(subnet, "ws://memory")
+
+    async def scenario() -> None:
+        await hostile._send(subnet.pairs[2].hotkey, lambda *_: SetCommitment(form))  # noqa: SLF001 - any form at all
+        await honest.commit(commitment(subnet.pairs[3].address))
+        subnet.clock.now += 1.0
+        assert [entry.hotkey for entry in (await chain.snapshot(25)).entries] == [subnet.pairs[3].address]
+        assert await chain.commitment() is None
+
+    run(scenario())
+
+
+def full_subnet(folder: Path) -> Subnet:
+    """256 neurons, each with a commitment of its own block, 64 of them with a permit."""
+    pairs = [pair(f"Neuron{i}") for i in range(256)]
+    neurons = tuple(
+        GenesisNeuron(keys.address, keys.coldkey.ss58_address, 10**12 if i < 64 else 0) for i, keys in enumerate(pairs)
+    )
+    clock = embedded.Clock()
+    path = folder / "chain.sqlite"
+    create(path, Genesis(NETUID, START, embedded.parameters(), neurons))
+    subnet = Subnet(path, clock, pairs, [LocalChain(path, NETUID, keys, clock=clock) for keys in pairs[:1]])
+    subnet.at(400)
+    asyncio.run(subnet.chains[0].head())
+    digest = Digest(base64.b64encode(bytes(32)).decode())
+    text = Commitment("miner", "model", Revision("0" * 40), digest, CompetitionId(1)).encode().encode().hex()
+    form = '[{"data":"%s","kind":"Raw","reveal_round":null}]' % text  # noqa: UP031 - braces
+    with ledger.writing(path) as database:
+        database.executemany(
+            "INSERT INTO commitments VALUES (?, ?, ?)", [(k.address, 10 + i, form) for i, k in enumerate(pairs)]
+        )
+        row = "[" + ",".join(f"[{uid},65535]" for uid in range(256)) + "]"
+        database.executemany(
+            "INSERT INTO weights VALUES (?, 20, ?, '0', 20, ?)", [(i, pairs[i].address, row) for i in range(64)]
+        )
+        database.executemany("INSERT INTO updates VALUES (?, 20)", [(i,) for i in range(64)])
+    return subnet
+
+
+class Counting(Faults):
+    """No faults; counts what is asked of the node."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+
+    def next(self, method: str) -> Fault | None:
+        self.asked[method] += 1
+        return None
+
+
+def test_a_snapshot_of_a_full_subnet_is_six_reads_and_the_next_one_five(tmp_path: Path) -> None:
+    subnet = full_subnet(tmp_path)
+    backend = EmbeddedSubstrate(subnet.path, subnet.clock)
+    chain = BittensorChain("ws://memory", NETUID, backend=lambda _: backend)
+
+    async def scenario() -> None:
+        await chain.network()
+        backend.reads.clear()
+        taken = await chain.snapshot(25)
+        assert (len(taken.neurons), len(taken.entries), len(taken.weights)) == (256, 256, 64)
+        assert (backend.reads.total(), len(backend.reads)) == (6, 6)
+        backend.reads.clear()
+        assert await chain.snapshot(25) is taken
+        assert backend.reads == {"finalized_block_number": 1}
+        backend.reads.clear()
+        subnet.at(430)
+        assert (await chain.snapshot(25)).tie_hashes == taken.tie_hashes
+        assert backend.reads.total() == 5
+
+    run(scenario())
+
+
+def test_a_snapshot_of_a_full_subnet_asks_the_node_a_bounded_number_of_times(tmp_path: Path) -> None:
+    """Maps come in pages of a hundred keys, each with its values: three pages of commitments, one of rows."""
+    subnet, counting = full_subnet(tmp_path), Counting()
+
+    async def scenario(endpoint: str) -> None:
+        chain = BittensorChain(endpoint, NETUID)
+        await chain.network()
+        counting.asked.clear()
+        taken = await chain.snapshot(25)
+        await chain.close()
+        assert len(taken.entries) == 256
+
+    with served(subnet.path, subnet.clock, counting) as endpoint:
+        run(scenario(endpoint))
+    assert counting.asked["state_getKeysPaged"] == counting.asked["state_queryStorageAt"] == 4
+    assert counting.asked["state_call"] == 1
+    assert counting.asked.total() <= 20, counting.asked
+
+
+def test_a_uid_that_changes_hands_on_the_way_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    subnet = made(tmp_path, max_uids=5, immunity_period=0, burn=1)
+    newcomer = pair("Newcomer", "Miner0Cold")
+    late = LocalChain(subnet.path, NETUID, newcomer, clock=subnet.clock)
+
+    class Slow(EmbeddedSubstrate):
+        async def compose(self, call: tuple[str, str, dict[str, object]]) -> CallBytes:
+            await late.register()
+            subnet.clock.now += 2 / 64
+            return await super().compose(call)
+
+    chain = BittensorChain("ws://memory", NETUID, subnet.pairs[0], backend=lambda _: Slow(subnet.path, subnet.clock))
+    shares = {keys.address: 1.0 for keys in subnet.pairs[2:]}
+    run(chain.set_weights(shares, 0))
+
+    assert "changed hands while its weight was on the way" in caplog.text
+
+
+def test_a_row_is_committed_sealed_where_the_subnet_says_so(tmp_path: Path) -> None:
+    """Opening it takes a beacon that is not here: the row reads back once the real chain has opened it."""
+    subnet = made(tmp_path, commit_reveal=True)
+    chain = BittensorChain(
+        "ws://memory", NETUID, subnet.pairs[0], backend=lambda _: EmbeddedSubstrate(subnet.path, subnet.clock)
+    )
+
+    async def scenario() -> Block:
+        block = await chain.set_weights({subnet.pairs[2].address: 1.0}, 0)
+        assert (await chain.standing()).commit_reveal
+        return block
+
+    block = run(scenario())
+    with ledger.reading(subnet.path) as database:
+        rows = database.execute("SELECT name, block FROM calls WHERE signer = ?", (subnet.pairs[0].address,)).fetchall()
+    assert rows == [("commit_timelocked_weights", block)]
+
+
+def test_what_a_node_makes_up_is_no_answer(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+
+    class Nonsense(EmbeddedSubstrate):
+        async def query_map(self, *_arguments: object, **_options: object) -> list[tuple[object, object]]:
+            return [({"no": "key"}, None)]
+
+    with pytest.raises(ChainUnavailable, match="makes no sense: Malformed"):
+        run(in_memory(subnet, "ws://memory", Nonsense).snapshot(25))
+
+
+def test_two_snapshots_of_a_block_are_equal_whatever_backend_they_came_through(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+
+    async def scenario(endpoint: str) -> None:
+        await subnet.chains[2].commit(commitment(subnet.pairs[2].address))
+        await subnet.chains[0].set_weights({subnet.pairs[2].address: 2.0, subnet.pairs[4].address: 1.0}, 0)
+        subnet.clock.now += 1.0
+        subnet.clock.tick = 0.0
+        over = BittensorChain(endpoint, NETUID)
+        chains: list[Chain] = [subnet.chains[1], in_memory(subnet, "ws://memory"), over]
+        taken = [await chain.snapshot(25) for chain in chains]
+        await over.close()
+        assert taken[0] == taken[1] == taken[2]
+        assert dataclasses.asdict(taken[0])["weights"] == dataclasses.asdict(taken[2])["weights"] != {}
+
+    with served(subnet.path, subnet.clock) as endpoint:
+        run(scenario(endpoint))
+
+
+def test_a_call_with_a_deadline_does_not_wait_for_a_silent_node() -> None:
+    async def scenario() -> float:
+        async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            await asyncio.Event().wait()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        deadlines = Deadlines(opening=0.3, read=0.3, closing=0.2, first_pause=0.01)
+        chain = BittensorChain(f"ws://127.0.0.1:{port}", NETUID, deadlines=deadlines)
+        started = time.monotonic()
+        with pytest.raises(ChainUnavailable, match="did not answer within"):
+            await chain.head()
+        await chain.close()
+        server.close()
+        return time.monotonic() - started
+
+    assert run(scenario()) < 30
