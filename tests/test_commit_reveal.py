@@ -262,6 +262,22 @@ def test_a_validator_that_was_killed_reveals_what_it_committed_before(net: Subne
     assert _slot(net).weights == ((3, 65_535),)
 
 
+def test_two_looks_at_the_head_at_once_reveal_once(net: Subnet, caplog: pytest.LogCaptureFixture) -> None:
+    validator = net.chains[0]
+    net.at(12)
+    asyncio.run(validator.set_weights({net.pairs[2].address: 1.0}, 0))
+    net.at(40)
+
+    async def look() -> None:
+        await asyncio.gather(*(validator.head() for _ in range(8)))
+
+    asyncio.run(look())
+    assert _slot(net).weights == ((2, 65_535),)
+    assert caplog.records == []
+    with ledger.reading(net.path) as database:
+        assert [name for (name,) in database.execute("SELECT name FROM calls")] == ["commit_weights", "reveal_weights"]
+
+
 def test_a_row_whose_commit_never_came_is_forgotten(net: Subnet) -> None:
     validator, place = net.chains[0], pending.place(net.path, net.pairs[0].address)
     pending.write(place, [ROW])

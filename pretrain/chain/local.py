@@ -8,39 +8,24 @@ are due.
 
 import asyncio
 import functools
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain.chain import (
-    Head,
-    Network,
-    Snapshot,
-    Standing,
-    blocks,
-    calls,
-    fields,
-    ledger,
-    pending,
-    rules,
-    runtime,
-    view,
-)
+from pretrain.chain import Head, Network, Snapshot, Standing, blocks, fields, ledger, pending, rules, view
 from pretrain.chain.blocks import Clock
 from pretrain.chain.calls import (
     Action,
     AddStake,
     BurnedRegister,
-    Call,
     Faucet,
-    RevealWeights,
     SetCommitment,
     SetWeights,
     SignedCall,
 )
+from pretrain.chain.chain_file import ChainFile
 from pretrain.chain.fields import Fields
 from pretrain.chain.genesis import RAO, Genesis
 from pretrain.chain.rules import Here
@@ -52,8 +37,6 @@ from pretrain.types import Block, Hotkey, Uid
 from pretrain.wallet import Keypair, Keys
 
 __all__ = ["Genesis", "LocalChain", "create", "pause", "resume"]
-
-log = logging.getLogger("pretrain.chain")
 
 _DEADLINE = 60.0  # seconds for one call; above what a writer waits for another, so that the reason is SQLite's
 _POLLS_PER_BLOCK = 4
@@ -95,8 +78,8 @@ class LocalChain:
         if self.genesis.netuid != netuid:
             raise ConfigError(f"--netuid {netuid}: the chain in {path} holds subnet {self.genesis.netuid}")
         self._path = path
+        self._file = ChainFile(path, self.genesis, clock)
         self._wallet = wallet
-        self._clock = clock
         self._snapshot_at = functools.lru_cache(maxsize=2)(self._read_snapshot)  # a finished block never changes
 
     async def network(self) -> Network:
@@ -158,7 +141,7 @@ class LocalChain:
             if not self.genesis.parameters.commit_reveal:
                 return made
             rules.check_row(Here(self.genesis, block, neurons), self.genesis.netuid, hotkey, made)
-            return pending.commit(database, self.genesis, pending.place(self._path, hotkey), hotkey, made)
+            return pending.commit(database, self._file, hotkey, made)
 
         return await self._send(signer, row)
 
@@ -179,49 +162,19 @@ class LocalChain:
 
     async def submit(self, signed: SignedCall) -> Block:
         """Apply a call signed elsewhere and return its block; raises Refused like every write."""
-        return await _in_thread(lambda: self._submit(lambda _database, _block: signed))
+        return await _in_thread(lambda: self._file.submit(lambda _database, _block: signed))
 
     async def _send(self, keypair: Keypair, action: Callable[[sqlite3.Connection, Block], Action]) -> Block:
-        """Make, sign and apply a call in one transaction: no other call of this key can come between."""
-
-        def compose(database: sqlite3.Connection, block: Block) -> SignedCall:
-            signer = Hotkey(keypair.ss58_address)
-            nonce = runtime.next_nonce(database, signer)
-            made = action(database, block)
-            return calls.sign(Call(self.genesis.hash.hex(), self.genesis.netuid, signer, nonce, block, made), keypair)
-
-        return await _in_thread(lambda: self._submit(compose))
+        return await _in_thread(lambda: self._file.send(keypair, action))
 
     async def _reveal(self) -> None:
-        """Reveal the row that is due, if this hotkey has committed one; a refused one is told and forgotten."""
-        if self._wallet is None or not self.genesis.parameters.commit_reveal:
-            return
-        hotkey = Hotkey(self._hotkey().ss58_address)
-        due = await _in_thread(lambda: self._due(hotkey))
-        if due is None:
-            return
-        try:
-            await self._send(self._hotkey(), lambda _database, _block: due)
-        except Refused as refused:
-            if await _in_thread(lambda: self._due(hotkey)) == due:  # else another look at the head was faster
-                log.warning("the committed row of weights is not revealed: %s", refused)
-                pending.forget(pending.place(self._path, hotkey), due)
-
-    def _due(self, hotkey: Hotkey) -> RevealWeights | None:
-        blocks.catch_up(self._path, self.genesis, self._clock)
-        with ledger.reading(self._path) as database:
-            head = ledger.read_head(database)
-            place = pending.place(self._path, hotkey)
-            return None if head.paused else pending.due(database, self.genesis, place, hotkey, head.open)
-
-    def _submit(self, compose: Callable[[sqlite3.Connection, Block], SignedCall]) -> Block:
-        blocks.catch_up(self._path, self.genesis, self._clock)
-        with ledger.writing(self._path) as database:
-            head = blocks.advance(database, self.genesis, self._clock)
-            return runtime.submit(database, self.genesis, compose(database, head.open))
+        """Reveal this hotkey's committed row if its time has come."""
+        if self._wallet is not None and self.genesis.parameters.commit_reveal:
+            keypair = self._hotkey()
+            await _in_thread(lambda: pending.reveal(self._file, keypair))
 
     def _head(self) -> Head:
-        newest = blocks.catch_up(self._path, self.genesis, self._clock).newest
+        newest = self._file.catch_up().newest
         return Head(newest, Block(max(0, newest - self.genesis.parameters.finality_lag)))
 
     def _read_snapshot(self, block: Block) -> Snapshot:
@@ -232,7 +185,7 @@ class LocalChain:
             return view.snapshot(database, block)
 
     def _committed(self, hotkey: Hotkey) -> tuple[Block, Fields] | None:
-        newest = blocks.catch_up(self._path, self.genesis, self._clock).newest
+        newest = self._file.catch_up().newest
         with ledger.reading(self._path) as database:
             return newest_commitments(database, newest).get(hotkey)
 

@@ -6,6 +6,7 @@ harm, for only rows whose hash waits on the chain are ever revealed, and the oth
 """
 
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -15,11 +16,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pretrain.chain import commit_reveal, weight_calls
+from pretrain.chain import commit_reveal, ledger, weight_calls
 from pretrain.chain.calls import U16_MAX, CommitWeights, RevealWeights, SetWeights
-from pretrain.chain.genesis import Genesis
-from pretrain.errors import ChainUnavailable
+from pretrain.chain.chain_file import ChainFile
+from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block, Hotkey
+from pretrain.wallet import Keypair
+
+log = logging.getLogger("pretrain.chain")
 
 _SALT = 8  # u16 values, as the ecosystem's client salts a row
 _ROWS = TypeAdapter(tuple[RevealWeights, ...])
@@ -30,34 +34,45 @@ def place(chain: Path, hotkey: Hotkey) -> Path:
     return chain.with_name(f"{chain.name}.{hotkey}.rows")
 
 
-def commit(
-    database: sqlite3.Connection, genesis: Genesis, path: Path, hotkey: Hotkey, row: SetWeights
-) -> CommitWeights:
+def commit(database: sqlite3.Connection, file: ChainFile, hotkey: Hotkey, row: SetWeights) -> CommitWeights:
     """Remember a row with a salt that nobody can guess, and return the commit of it that is to be sent."""
     salt = tuple(secrets.randbelow(U16_MAX + 1) for _ in range(_SALT))
     made = RevealWeights(row.uids, row.values, salt, row.version_key, row.mechanism)
     waiting = {commit.row_hash for commit in weight_calls.waiting(database, hotkey)}
-    kept = [known for known in read(path) if commit_reveal.row_hash(hotkey, genesis.netuid, known) in waiting]
-    write(path, [*kept, made])
-    return CommitWeights(commit_reveal.row_hash(hotkey, genesis.netuid, made))
+    rows, netuid = place(file.path, hotkey), file.genesis.netuid
+    kept = [known for known in read(rows) if commit_reveal.row_hash(hotkey, netuid, known) in waiting]
+    write(rows, [*kept, made])
+    return CommitWeights(commit_reveal.row_hash(hotkey, netuid, made))
 
 
-def due(
-    database: sqlite3.Connection, genesis: Genesis, path: Path, hotkey: Hotkey, block: Block
-) -> RevealWeights | None:
+def reveal(file: ChainFile, keypair: Keypair) -> None:
+    """Reveal the row of a hotkey that is due; one that is refused is told, and forgotten."""
+    hotkey = Hotkey(keypair.ss58_address)
+    head = file.catch_up()
+    with ledger.reading(file.path) as database:
+        row = None if head.paused else due(database, file, hotkey, head.open)
+    if row is None:
+        return
+    try:
+        file.send(keypair, lambda _database, _block: row)
+    except Refused as refused:
+        rows = place(file.path, hotkey)
+        with ledger.writing(file.path) as database:  # as a commit does, so that neither undoes the other
+            if due(database, file, hotkey, head.open) == row:  # else another look at the head was faster
+                log.warning("the committed row of weights is not revealed: %s", refused)
+                write(rows, [known for known in read(rows) if known != row])
+
+
+def due(database: sqlite3.Connection, file: ChainFile, hotkey: Hotkey, block: Block) -> RevealWeights | None:
     """Return the newest row that can be revealed in a block; it takes the place of the earlier ones."""
-    known = {commit_reveal.row_hash(hotkey, genesis.netuid, row): row for row in read(path)}
+    genesis = file.genesis
+    known = {commit_reveal.row_hash(hotkey, genesis.netuid, row): row for row in read(place(file.path, hotkey))}
     ready = []
     for made in weight_calls.waiting(database, hotkey) if known else ():
         first, last = commit_reveal.reveal_blocks(genesis, made.block)
         if first <= block <= last and made.row_hash in known:
             ready.append(known[made.row_hash])
     return ready[-1] if ready else None
-
-
-def forget(path: Path, row: RevealWeights) -> None:
-    """Drop a row that can not be revealed after all."""
-    write(path, [known for known in read(path) if known != row])
 
 
 def read(path: Path) -> tuple[RevealWeights, ...]:
