@@ -83,8 +83,16 @@ class Codec:
         return self._runtime.decode(self._runtime.runtime_api_map()[api][method]["output"], data, True)  # noqa: FBT003
 
     def call(self, data: bytes) -> dict[str, object]:
-        """Return a call's module, function and arguments; raises ValueError when the bytes are none."""
-        return dict(self._runtime.decode_call(data))
+        """Return a call's module, function and arguments; raises ValueError when the bytes are none.
+
+        Bytes that are text are shown as text, so text that looks like hex would be taken for other bytes: such a call
+        is refused, and so is one with bytes left over.
+        """
+        decoded = dict(self._runtime.decode_call(data))
+        arguments = {argument["name"]: argument["value"] for argument in decoded["call_args"]}
+        if self.compose(decoded["call_module"], decoded["call_function"], arguments) != data:
+            raise ValueError("the call has another form than the one it is written in")
+        return decoded
 
     def compose(self, module: str, function: str, arguments: dict[str, object]) -> bytes:
         """Return a call's bytes."""

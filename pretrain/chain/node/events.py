@@ -20,7 +20,7 @@ from pretrain.chain.node.included import Included, included
 from pretrain.chain.node.past import Past
 
 Event = Mapping[str, object]
-_RENAMED = {"SubNetworkDoesNotExist": "SubnetNotExists"}
+RENAMED = {"SubNetworkDoesNotExist": "SubnetNotExists"}
 """Errors that this chain knows by an older name than the runtime which clients are made for."""
 
 
@@ -75,7 +75,7 @@ def _told(past: Past, entry: Included, decoded: Mapping[str, object]) -> list[Ev
 
 def _dispatch_error(past: Past, module: str, outcome: str) -> object:
     """Return why a call failed: the module's error of that name, or another's, else one without a number."""
-    name = _RENAMED.get(outcome, outcome)
+    name = RENAMED.get(outcome, outcome)
     if name == "BadOrigin":
         return "BadOrigin"
     pallets = sorted(describe(past.genesis).pallets, key=lambda pallet: pallet.name != module)

@@ -16,7 +16,7 @@ from pretrain.errors import Refused
 from pretrain.types import Block
 
 BAD_FORMAT, VERIFICATION = 1_001, 1_002
-_ADMISSION = {
+ADMISSION = {
     "Stale": "Transaction is outdated",
     "Future": "Transaction will be valid in the future",
     "AncientBirthBlock": "Transaction has an ancient birth block",
@@ -71,7 +71,7 @@ def _check_signature(
     """Return the era's first block; for a call that is valid for ever, the open one."""
     birth = Block(extrinsic.era.birth(block)) if extrinsic.era else Block(0)
     if extrinsic.era and not block - BLOCK_HASH_COUNT <= birth < block:
-        raise _invalid(_ADMISSION["AncientBirthBlock"])
+        raise _invalid(ADMISSION["AncientBirthBlock"])
     signed = Signed(codec.spec_version, genesis.hash, block_hash(database, birth))
     if not is_signed_by_its_signer(extrinsic, signed):
         raise _invalid("Transaction has a bad signature")
@@ -79,8 +79,8 @@ def _check_signature(
 
 
 def _answer(refused: Refused) -> RpcError:
-    if refused.code in _ADMISSION:
-        return _invalid(_ADMISSION[refused.code])
+    if refused.code in ADMISSION:
+        return _invalid(ADMISSION[refused.code])
     if refused.code in rules.POOL_CODES:
         return _invalid(f"Custom error: {rules.POOL_CODES[refused.code]}")
     if refused.code == "CallFiltered":

@@ -1,0 +1,274 @@
+"""Extrinsics at a node's door: which are taken, and what is said of the others."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bittensor_core
+import pytest
+from bittensor.error_map import INVALID_TRANSACTION_ERRORS
+from hypothesis import given
+from hypothesis import strategies as st
+from subnet import START, Pair, Subnet, commitment, pair, parameters, subnet
+
+from pretrain.chain import local
+from pretrain.chain.genesis import Genesis
+from pretrain.chain.hyperparameters import Hyperparameters
+from pretrain.chain.node.codec import SS58_FORMAT, TRANSACTION_VERSION, Codec
+from pretrain.chain.node.extrinsics import Era, hash_of, parse
+from pretrain.chain.node.node import Node, open_node
+from pretrain.chain.node.rpc import RpcError
+from pretrain.errors import ChainUnavailable
+
+WORDS = {name: needle for needle, name in INVALID_TRANSACTION_ERRORS}
+"""What the client library looks for in a pool's answer, by the name it gives the error."""
+
+
+@dataclass(frozen=True)
+class Signing:
+    """How an extrinsic is signed; the defaults are right for a chain at its head."""
+
+    nonce: int = 0
+    period: int | None = 64
+    current: int | None = None
+    genesis: bytes | None = None
+    spec: int | None = None
+
+
+def signed(node: Node, keys: Pair, call: tuple[str, str, dict[str, object]], how: Signing = Signing()) -> bytes:
+    """Sign a call as the client library does: by the compiled core."""
+    spec = node.codec.spec_version if how.spec is None else how.spec
+    runtime = bittensor_core.Runtime(node.codec.metadata, spec, TRANSACTION_VERSION, SS58_FORMAT)
+    current = node.head().finalized if how.current is None else how.current
+    era: object = "00" if how.period is None else {"period": how.period, "current": current}
+    birth = 0 if how.period is None else bittensor_core.era_birth(how.period, current)
+    genesis = node.genesis.hash if how.genesis is None else how.genesis
+    data = runtime.compose_call(*call)
+    terms = {"era": era, "nonce": how.nonce, "tip": 0, "tip_asset_id": None}
+    payload = runtime.signature_payload(
+        data, genesis_hash=genesis, era_block_hash=bytes.fromhex(str(node.hash_at(birth))[2:]), **terms
+    )
+    raw, _ = runtime.encode_signed_extrinsic(
+        data,
+        public_key=bytes(keys.hotkey.public_key),
+        signature=keys.hotkey.sign(payload),
+        signature_version=1,
+        **terms,
+    )
+    return bytes(raw)
+
+
+def committing(data: bytes) -> tuple[str, str, dict[str, object]]:
+    info = {"fields": [{f"Raw{len(data)}": f"0x{data.hex()}"}]}
+    return "Commitments", "set_commitment", {"netuid": 9, "info": info}
+
+
+def setting(version_key: int = 0) -> tuple[str, str, dict[str, object]]:
+    row = {"dests": [2, 3], "weights": [1, 2], "version_key": version_key}
+    return "SubtensorModule", "set_weights", {"netuid": 9, **row}
+
+
+@pytest.fixture
+def node(net: Subnet) -> Node:
+    net.at(12)
+    return open_node(net.path, net.clock)
+
+
+def refusal(node: Node, raw: bytes) -> tuple[int, str, object]:
+    with pytest.raises(RpcError) as refused:
+        node.submit(raw)
+    return refused.value.code, refused.value.message, refused.value.data
+
+
+def test_a_signed_extrinsic_lands_in_the_open_block_under_its_hash(net: Subnet, node: Node) -> None:
+    raw = signed(node, net.pairs[2], committing(b"hello"))
+    taken = node.submit(raw)
+    pending = node.pending()
+    net.at(13)
+    hash_ = f"0x{hashlib.blake2b(raw, digest_size=32).hexdigest()}"
+
+    assert (taken.hash, taken.block, pending) == (hash_, 13, [f"0x{raw.hex()}"])
+    assert node.extrinsics(node.head().block)[1] == f"0x{raw.hex()}"
+    assert node.pending() == []
+
+
+def test_a_blocks_first_extrinsic_is_its_time(net: Subnet, node: Node) -> None:
+    time, *others = node.extrinsics(node.head().block)
+    runtime = bittensor_core.Runtime(node.codec.metadata, 1, 1, SS58_FORMAT)
+    decoded: Any = runtime.decode_extrinsic(bytes.fromhex(time[2:]))
+    milliseconds = round((START + 12 * net.chains[0].genesis.parameters.block_time) * 1_000)
+
+    assert others == []
+    assert decoded["call"]["call_module"] == "Timestamp"
+    assert decoded["call"]["call_args"][0]["value"] == milliseconds
+
+
+def test_a_payload_over_256_bytes_is_signed_by_its_hash(net: Subnet, node: Node) -> None:
+    call = ("Commitments", "set_commitment", {"netuid": 9, "info": {"fields": [{"BigRaw": "0x" + "ff" * 400}]}})
+
+    assert node.submit(signed(node, net.pairs[2], call)).block == 13
+
+
+def test_a_call_that_is_valid_for_ever_is_taken(net: Subnet, node: Node) -> None:
+    assert node.submit(signed(node, net.pairs[2], committing(b"a"), Signing(period=None))).block == 13
+
+
+@pytest.mark.parametrize("period", [4, 64, 512])
+def test_an_era_ends_after_its_own_period_however_long_calls_of_the_chain_are_valid(net: Subnet, period: int) -> None:
+    net.at(12)
+    node = open_node(net.path, net.clock)
+    raw = signed(node, net.pairs[2], committing(b"a"), Signing(period=period, current=12))
+    net.at(12 + period - 2)
+    taken = node.submit(raw)
+    later = signed(node, net.pairs[2], committing(b"b"), Signing(1, period=period, current=12))
+    net.at(12 + period - 1)
+    at_the_end = refusal(node, later)[2]
+    net.at(12 + period)
+
+    assert taken.block == 12 + period - 1
+    assert at_the_end == "Transaction has an ancient birth block"
+    assert refusal(node, later)[2] == "Transaction has a bad signature"
+
+
+def test_an_era_born_in_a_block_that_is_not_finished_or_too_long_gone_is_ancient(net: Subnet, node: Node) -> None:
+    code, message, reason = refusal(node, _with_era(signed(node, net.pairs[2], committing(b"a")), period=64, phase=13))
+
+    assert (code, message) == (1010, "Invalid Transaction")
+    assert WORDS["AncientBirthBlock"] in str(reason).lower()
+
+
+def _with_era(raw: bytes, period: int, phase: int) -> bytes:
+    """Replace the era of an extrinsic, whose signature is then no good."""
+    number = (period.bit_length() - 2) | phase << 4
+    start = 2 + 1 + 1 + 32 + 1 + 64  # length, version, address, signature
+    return raw[:start] + number.to_bytes(2, "little") + raw[start + 2 :]
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        (Signing(nonce=1), "Future"),
+        (Signing(genesis=bytes(32)), "BadProof"),
+        (Signing(spec=7), "BadProof"),
+    ],
+    ids=["nonce ahead", "another chain", "another runtime"],
+)
+def test_what_is_signed_for_elsewhere_or_later_is_turned_away_by_the_words_that_clients_know(
+    net: Subnet, node: Node, how: Signing, name: str
+) -> None:
+    code, message, reason = refusal(node, signed(node, net.pairs[2], committing(b"a"), how))
+
+    assert (code, message) == (1010, "Invalid Transaction")
+    assert WORDS[name] in str(reason).lower()
+
+
+def test_the_same_extrinsic_again_is_imported_already_and_later_it_is_outdated(net: Subnet, node: Node) -> None:
+    raw = signed(node, net.pairs[2], committing(b"a"))
+    node.submit(raw)
+    again = refusal(node, raw)
+    net.at(14)
+
+    assert again == (1013, "Transaction Already Imported", hash_of(raw))
+    assert WORDS["Stale"] in str(refusal(node, raw)[2]).lower()
+
+
+def test_a_changed_byte_makes_a_bad_signature(net: Subnet, node: Node) -> None:
+    raw = signed(node, net.pairs[2], committing(b"hello"))
+
+    assert refusal(node, raw[:-1] + b"!") == (1010, "Invalid Transaction", "Transaction has a bad signature")
+
+
+def test_too_little_stake_is_a_custom_error_of_the_pool_and_uses_up_no_nonce(tmp_path: Path) -> None:
+    net = subnet(tmp_path, parameters(Hyperparameters(stake_threshold=2**50)))
+    net.at(12)
+    node = open_node(net.path, net.clock)
+
+    assert refusal(node, signed(node, net.pairs[0], setting())) == (1010, "Invalid Transaction", "Custom error: 1")
+    assert node.next_nonce(net.pairs[0].address) == 0
+
+
+def test_what_only_the_block_refuses_is_taken_and_uses_up_the_nonce(net: Subnet, node: Node) -> None:
+    taken = node.submit(signed(node, net.pairs[2], setting()))
+    net.at(14)
+    with node.state(node.hash_at(taken.block)) as state:
+        events: Any = state.value("System", "Events")
+
+    assert node.next_nonce(net.pairs[2].address) == 1
+    assert [(event["extrinsic_idx"], event["event_id"]) for event in events] == [
+        (0, "ExtrinsicSuccess"), (1, "TransactionFeePaid"), (1, "ExtrinsicFailed"),
+    ]  # fmt: skip
+    assert events[2]["attributes"]["dispatch_error"] == {"Module": {"index": 7, "error": "0x0f000000"}}
+
+
+def test_a_call_of_the_runtime_that_this_chain_does_not_take_is_said_to_be_not_expected(
+    net: Subnet, node: Node
+) -> None:
+    raw = signed(node, net.pairs[2], ("System", "remark", {"remark": "hello"}))
+
+    assert WORDS["Call"] in str(refusal(node, raw)[2]).lower()
+
+
+def test_text_that_looks_like_hex_is_not_taken_for_other_bytes(net: Subnet, node: Node) -> None:
+    fields = {"fields": [{"BigRaw": "0x" + b"0x6162".hex()}]}
+    raw = signed(node, net.pairs[2], ("Commitments", "set_commitment", {"netuid": 9, "info": fields}))
+
+    assert refusal(node, raw)[0] == 1001
+
+
+def test_a_paused_chain_takes_nothing(net: Subnet, node: Node) -> None:
+    raw = signed(node, net.pairs[2], committing(b"a"))
+    local.pause(net.path, net.clock)
+    with pytest.raises(ChainUnavailable, match="paused"):
+        node.submit(raw)
+
+
+@given(cut=st.integers(min_value=0, max_value=100), byte=st.integers(min_value=0, max_value=255))
+def test_bytes_that_are_no_extrinsic_are_refused_and_break_nothing(cut: int, byte: int) -> None:
+    raw = bytes.fromhex(GOOD)[:cut] + bytes([byte]) + bytes.fromhex(GOOD)[cut + 2 :]
+    with pytest.raises(ValueError, match=r"the data|the extrinsic|an era"):
+        parse(raw)
+
+
+@given(st.sampled_from([b"", b"\x07", b"\x12\x00", b"\x07\x00\x09\x00"]), st.binary(max_size=80))
+def test_calls_of_any_bytes_are_decoded_or_refused_with_a_value_error(start: bytes, rest: bytes) -> None:
+    with suppress(ValueError):
+        decoded = CODEC.call(start + rest)
+        assert CODEC.compose(*_parts(decoded)) == start + rest
+
+
+@given(period=st.integers(2, 16), phase=st.integers(0, 65_535), block=st.integers(0, 2**31))
+def test_the_birth_of_an_era_is_that_of_the_compiled_core(period: int, phase: int, block: int) -> None:
+    length, step = 2**period, max(2**period >> 12, 1)
+    current = block // length * length + phase % length
+    era = Era(length, current % length // step * step)  # as two bytes can hold it
+
+    assert era.birth(current) == bittensor_core.era_birth(length, current)
+
+
+def _parts(decoded: dict[str, Any]) -> tuple[str, str, dict[str, object]]:
+    arguments = {argument["name"]: argument["value"] for argument in decoded["call_args"]}
+    return decoded["call_module"], decoded["call_function"], arguments
+
+
+def _good() -> str:
+    """Return an extrinsic that could be taken apart, for bytes of it to be spoilt."""
+    keys = pair("Miner0")
+    data = CODEC.compose("Commitments", "set_commitment", committing(b"hello")[2])
+    runtime = bittensor_core.Runtime(CODEC.metadata, 1, TRANSACTION_VERSION, SS58_FORMAT)
+    raw, _ = runtime.encode_signed_extrinsic(
+        data, public_key=bytes(keys.hotkey.public_key), signature=bytes(64), signature_version=1,
+        era={"period": 64, "current": 3}, nonce=0, tip=0, tip_asset_id=None,
+    )  # fmt: skip
+    return bytes(raw).hex()
+
+
+CODEC = Codec(Genesis(netuid=9, time=0.0))
+GOOD = _good()
+
+
+def test_texts_of_hotkeys_are_those_of_the_client(net: Subnet, node: Node) -> None:
+    raw = signed(node, net.pairs[2], committing(commitment(net.pairs[2].address).encode()))
+
+    assert parse(raw).signer == net.pairs[2].address
