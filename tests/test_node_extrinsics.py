@@ -1,5 +1,6 @@
 """Extrinsics at a node's door: which are taken, and what is said of the others."""
 
+import asyncio
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from subnet import START, Pair, Subnet, commitment, pair, parameters, subnet
 
-from pretrain.chain import local
+from pretrain.chain import calls, local
+from pretrain.chain.calls import Call, CommitmentField, SetCommitment, SignedCall
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.hyperparameters import Hyperparameters
 from pretrain.chain.node.codec import SS58_FORMAT, TRANSACTION_VERSION, Codec
@@ -21,6 +23,7 @@ from pretrain.chain.node.extrinsics import Era, hash_of, parse
 from pretrain.chain.node.node import Node, open_node
 from pretrain.chain.node.rpc import RpcError
 from pretrain.errors import ChainUnavailable
+from pretrain.types import Block
 
 WORDS = {name: needle for needle, name in INVALID_TRANSACTION_ERRORS}
 """What the client library looks for in a pool's answer, by the name it gives the error."""
@@ -139,6 +142,44 @@ def test_an_era_born_in_a_block_that_is_not_finished_or_too_long_gone_is_ancient
     assert WORDS["AncientBirthBlock"] in str(reason).lower()
 
 
+def test_a_birth_block_that_the_runtime_has_forgotten_is_ancient(net: Subnet, node: Node) -> None:
+    raws = [signed(node, net.pairs[2], committing(b"a"), Signing(nonce, 4_096, current=12)) for nonce in (0, 1)]
+    net.at(12 + 2_400 - 1)
+    taken = node.submit(raws[0]).block
+    net.at(12 + 2_400)
+
+    assert taken == 12 + 2_400
+    assert refusal(node, raws[1])[2] == "Transaction has an ancient birth block"
+
+
+def test_calls_in_the_chains_own_form_take_no_place_among_extrinsics(net: Subnet, node: Node) -> None:
+    net.clock.tick = 0.0015
+    asyncio.run(net.chains[3].commit(commitment(net.pairs[3].address)))
+    net.clock.tick = 0.0
+    block = node.submit(signed(node, net.pairs[2], committing(b"a"))).block
+    asyncio.run(net.chains[2].submit(_own_form(net, block)))
+    net.at(block)
+    events = _events(node, block)
+
+    assert len(node.extrinsics(block)) == 2
+    assert [(event["extrinsic_idx"], event["event_id"]) for event in events] == [
+        (0, "ExtrinsicSuccess"), (1, "Commitment"), (1, "TransactionFeePaid"), (1, "ExtrinsicSuccess"),
+    ]  # fmt: skip
+    assert node.next_nonce(net.pairs[2].address) == 2
+
+
+def _own_form(net: Subnet, block: Block) -> SignedCall:
+    """Return the third neuron's second call, as a ``file:`` client makes it."""
+    keys = net.pairs[2]
+    action = SetCommitment((CommitmentField("Raw", "62"),))
+    return calls.sign(Call(net.chains[0].genesis.hash.hex(), 9, keys.address, 1, block, action), keys.hotkey)
+
+
+def _events(node: Node, block: Block) -> Any:  # noqa: ANN401 - as decoded
+    with node.state(node.hash_at(block)) as state:
+        return state.value("System", "Events")
+
+
 def _with_era(raw: bytes, period: int, phase: int) -> bytes:
     """Replace the era of an extrinsic, whose signature is then no good."""
     number = (period.bit_length() - 2) | phase << 4
@@ -192,8 +233,7 @@ def test_too_little_stake_is_a_custom_error_of_the_pool_and_uses_up_no_nonce(tmp
 def test_what_only_the_block_refuses_is_taken_and_uses_up_the_nonce(net: Subnet, node: Node) -> None:
     taken = node.submit(signed(node, net.pairs[2], setting()))
     net.at(14)
-    with node.state(node.hash_at(taken.block)) as state:
-        events: Any = state.value("System", "Events")
+    events = _events(node, taken.block)
 
     assert node.next_nonce(net.pairs[2].address) == 1
     assert [(event["extrinsic_idx"], event["event_id"]) for event in events] == [

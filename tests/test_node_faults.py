@@ -163,6 +163,27 @@ def test_a_forked_hash_is_that_of_no_block(tmp_path: Path) -> None:
     run(tmp_path, Faults(Fault(Kind.FORK, "chain_getBlockHash")), scenario)
 
 
+def test_what_is_finalised_has_another_hash_on_another_chain_alone(tmp_path: Path) -> None:
+    faults = Faults(Fault(Kind.FORK, "chain_getBlockHash"), Fault(Kind.FORK, "chain_getBlockHash", deep=True))
+
+    async def scenario(url: str, _: Subnet) -> None:
+        async with connect(url) as socket:
+            shallow, deep, right = [await ask(socket, "chain_getBlockHash", [0, 10, 11, 99]) for _ in range(3)]
+            assert [ours == theirs for ours, theirs in zip(right, shallow, strict=True)] == [True, True, False, True]
+            assert [ours == theirs for ours, theirs in zip(right, deep, strict=True)] == [False, False, False, True]
+
+    run(tmp_path, faults, scenario)
+
+
+def test_a_fork_changes_no_answer_that_names_no_block(tmp_path: Path) -> None:
+    async def scenario(url: str, _: Subnet) -> None:
+        async with connect(url) as socket:
+            assert await ask(socket, "system_name") == "pretrain-node"
+            assert await ask(socket, "chain_getHead") != await ask(socket, "chain_getHead")
+
+    run(tmp_path, Faults(Fault(Kind.FORK, times=2)), scenario)
+
+
 @pytest.mark.parametrize(
     ("fault", "lands"),
     [
@@ -199,15 +220,17 @@ def test_the_client_library_reads_on_after_a_drop_and_a_refused_connection(tmp_p
 
 
 def test_chaos_is_drawn_from_its_seed_as_often_as_it_says() -> None:
-    def kinds(seed: int) -> list[Kind | None]:
+    def kinds(seed: int, method: str) -> list[Kind | None]:
         chaos = Chaos(seed)
-        return [fault.kind if (fault := chaos.next("any")) else None for _ in range(20_000)]
+        return [fault.kind if (fault := chaos.next(method)) else None for _ in range(20_000)]
 
-    drawn = kinds(1)
+    drawn = kinds(1, "state_call")
     shares = {kind: drawn.count(kind) / len(drawn) for kind in RATES if kind is not Kind.REFUSE}
+    expected = {kind: 0.0 if kind is Kind.FORK else RATES[kind] for kind in shares}
 
-    assert (kinds(1) == drawn, kinds(2) == drawn) == (True, False)
-    assert shares == pytest.approx({kind: RATES[kind] for kind in shares}, abs=0.004)
+    assert (kinds(1, "state_call") == drawn, kinds(2, "state_call") == drawn) == (True, False)
+    assert shares == pytest.approx(expected, abs=0.004)
+    assert (Kind.FORK in kinds(1, "chain_getHead"), Kind.PRUNED in kinds(1, "chain_getHead")) == (True, False)
 
 
 def test_no_kind_of_chaos_happens_that_has_no_rate() -> None:

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 
-from pretrain.chain.node.faults import Fault, Kind, When
+from pretrain.chain.node.faults import HASH_METHODS, Fault, Kind, When
 
 RATES: Mapping[Kind, float] = {
     Kind.DROP: 0.01,
@@ -20,6 +20,9 @@ RATES: Mapping[Kind, float] = {
 }
 """How often each happens: of requests, and for refusing of connections."""
 
+_ONLY: Mapping[Kind, tuple[str, ...]] = {Kind.FORK: HASH_METHODS, Kind.PRUNED: ("state_",)}
+"""Beginnings of the methods to which a kind happens; to all where it is not named."""
+
 
 class Chaos:
     """Draws a fault, or none, for each request from sha256 of the seed and how many were drawn before."""
@@ -30,12 +33,14 @@ class Chaos:
         self._refusals = rates.get(Kind.REFUSE, 0.0)
         self._drawn = itertools.count()
 
-    def next(self, method: str) -> Fault | None:  # noqa: ARG002 - every method is as likely
-        """Return the next request's fault."""
+    def next(self, method: str) -> Fault | None:
+        """Return the next request's fault; what has no meaning for its method does not happen to it."""
         chance, choice = self._draw()
         for kind, rate in self._rates.items():
             chance -= rate
             if chance < 0:
+                if not method.startswith(_ONLY.get(kind, "")):
+                    return None
                 return Fault(kind, when=When.AFTER if choice % 2 else When.BEFORE, blocks=1 + choice % 3)
         return None
 

@@ -32,7 +32,8 @@ class Kind(StrEnum):
     BEHIND = "behind"
     """The node's head is ``blocks`` behind what it was: as from another node of a pool that has fallen back."""
     FORK = "fork"
-    """The hash in the answer is that of a block that is not in this chain: as before a reorganisation."""
+    """Hashes of blocks that are not finalised are those of blocks that are not in this chain: as before a
+    reorganisation. With ``deep`` also those of finalised ones: as from a node of another chain."""
     PRUNED = "pruned"
     """The state asked for is said to be discarded."""
 
@@ -57,6 +58,7 @@ class Fault:
     times: int = 1
     seconds: float = 1.0
     blocks: int = 1
+    deep: bool = False
     error: Mapping[str, Json] | None = None
     """With code and message; None: an internal error."""
 
@@ -114,6 +116,8 @@ class Cut(Exception):
 
 _OF_ANSWERS = (Kind.FORK, Kind.HALF)
 _INTERNAL = -32_603
+HASH_METHODS = ("chain_getHead", "chain_getBlockHash")
+"""Those that answer with a hash which a reorganisation can change."""
 Handle = Callable[[Node], Awaitable[Json]]
 """Does a request on a node and returns the answer's document."""
 
@@ -141,7 +145,8 @@ async def interfere(
         case Kind.HANG:
             document = None
         case Kind.FORK:
-            document = _forked(document)
+            finalized = -1 if fault.deep else (await asyncio.to_thread(node.head)).finalized
+            document = _forked(document, request, finalized)
         case Kind.PRUNED | Kind.ERROR:
             document = {"jsonrpc": "2.0", "id": request.id, "error": dict(_error(fault))}
     return document
@@ -153,12 +158,29 @@ def _error(fault: Fault) -> Mapping[str, Json]:
     return fault.error or RpcError(_INTERNAL, "Internal error").body()
 
 
-def _forked(document: Json) -> Json:
-    """Return an answer with another hash in it, the same for the same."""
+def _forked(document: Json, request: Request, finalized: int) -> Json:
+    """Return an answer with other hashes of the blocks above the finalised one, the same for the same block."""
     match document:
-        case {"result": str() as hash_, **rest}:
-            return {**rest, "result": f"0x{hashlib.sha256(b'fork' + hash_.encode()).hexdigest()}"}
+        case {"result": result, **rest}:
+            if request.method in HASH_METHODS:
+                return {**rest, "result": _other_hashes(result, _numbers_asked(request), finalized)}
     return document
+
+
+def _numbers_asked(request: Request) -> Json:
+    """Return the number, or numbers, whose hashes are asked for; None for the newest block."""
+    return request.params[0] if request.method == "chain_getBlockHash" and request.params else None
+
+
+def _other_hashes(hashes: Json, numbers: Json, finalized: int) -> Json:
+    match hashes, numbers:
+        case [*several], [*each]:
+            return [_other_hashes(hash_, number, finalized) for hash_, number in zip(several, each, strict=True)]
+        case str(), None:
+            return f"0x{hashlib.sha256(b'fork' + hashes.encode()).hexdigest()}"
+        case str(), int():
+            return _other_hashes(hashes, None, finalized) if numbers > finalized else hashes
+    return hashes
 
 
 def _half_a_frame(text: bytes) -> bytes:

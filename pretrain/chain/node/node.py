@@ -25,6 +25,7 @@ from pretrain.types import Block, Hotkey
 
 _NO_ROOT = f"0x{bytes(32).hex()}"
 """Of state and extrinsics: this chain keeps no tries, so nothing can be proved from a header."""
+_REMEMBERED = 10_000  # numbers of blocks
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Node:
                 ).fetchone()
             if row is None:
                 return None
+            if len(self.numbers) >= _REMEMBERED:
+                self.numbers.clear()
             self.numbers[hash_] = Block(row[0])
         return self.numbers[hash_]
 

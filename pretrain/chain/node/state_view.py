@@ -4,7 +4,7 @@ The plain values have been through the codec, so a reader without a wire sees ex
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pretrain.chain.node import answers, pallets
 from pretrain.chain.node.codec import Codec
@@ -21,6 +21,8 @@ class StateView:
     """One block's state, encoded."""
 
     past: Past
+    read: dict[tuple[str, str], pallets.Stored] = field(default_factory=dict)
+    """Items that were asked for before: many keys of one item are one look at the chain."""
 
     @property
     def codec(self) -> Codec:
@@ -106,4 +108,6 @@ class StateView:
     def _stored(self, pallet: str, name: str) -> pallets.Stored:
         if (pallet, name) not in pallets.SOURCES:
             raise NotDescribed(f"Storage function {pallet}.{name} not found")
-        return pallets.stored(self.past, pallet, name)
+        if (pallet, name) not in self.read:
+            self.read[pallet, name] = pallets.stored(self.past, pallet, name)
+        return self.read[pallet, name]
