@@ -1,12 +1,14 @@
 """Chooses and builds what a daemon talks to, from its settings: nothing else knows which kinds there are."""
 
 import logging
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-from pretrain.chain.local import LocalChain
+from pretrain.chain import Chain
+from pretrain.commands import opening
 from pretrain.data.draw import Sampler
 from pretrain.errors import ConfigError
 from pretrain.evaluate import canary
@@ -40,9 +42,16 @@ def address(wallet: Wallet) -> Hotkey:
     return Hotkey(wallet.hotkey.ss58_address)
 
 
-def open_chain(subtensor: Subtensor, schedule: Schedule, netuid: int | None, wallet: Wallet | None) -> LocalChain:
-    """Open the chain, to read only without a wallet; raises ConfigError or ChainUnavailable."""
-    return LocalChain(subtensor.file, schedule.netuid if netuid is None else netuid, wallet)
+def open_chain(
+    subtensor: Subtensor, schedule: Schedule, netuid: int | None, wallet: Wallet | None
+) -> AbstractAsyncContextManager[Chain]:
+    """Return the chain to enter, to read only without a wallet; entering raises ConfigError or ChainUnavailable."""
+    return opening.open_chain(subtensor, subnet(schedule, netuid), wallet, mechanism=schedule.mechanism)
+
+
+def subnet(schedule: Schedule, netuid: int | None) -> int:
+    """Return the subnet that is asked for, or else the one that the competition file names."""
+    return schedule.netuid if netuid is None else netuid
 
 
 def open_hub(folder: Path) -> FolderHub:

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Coroutine
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import collaborators
 from rich.console import Console
 
 from pretrain import competition_file
-from pretrain.chain.local import LocalChain
+from pretrain.chain import Chain
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError
 from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
-from pretrain.publish import JOURNAL, Publication, held_entry, publish
+from pretrain.publish import JOURNAL, Publication, held_entry, publish, refuse_another_place
 from pretrain.self_score import Bench, Verdict, would_beat
 from pretrain.settings import PublishSettings, RunSettings, ScoreSettings, Settings, TrainSettings, shares
 from pretrain.status import write_status
@@ -77,10 +77,11 @@ async def _act(settings: Settings, console: Console, stop: threading.Event) -> i
 async def _run(settings: RunSettings, console: Console, stop: threading.Event) -> int:
     """Train, score and publish; what is done already is not done again."""
     collaborators.need_token()
-    publication, chain = _publication(settings)
     hub = collaborators.open_hub(settings.hub_folder)
-    await _train(settings, console, stop)
-    held = await held_entry(publication, chain)
+    async with _publication(settings) as (publication, chain):
+        log.info("to be published on network %s, netuid %d", publication.network, publication.netuid)
+        await _train(settings, console, stop)
+        held = await held_entry(publication, chain)
     if held is not None and await hub.is_public(held.commitment.repo):
         log.info("%s is published already, committed at block %d", held.commitment.repo, held.block)
         write_status(settings.dir, doing="published", block=held.block)
@@ -118,9 +119,11 @@ async def _score(settings: ScoreSettings) -> Verdict:
     schedule = competition_file.load(settings.competitions)
     sampler = build_sampler(schedule, settings.competitions.parent)
     model = _model(settings)
-    with collaborators.build_evaluator(settings.judge, settings.device, sampler) as evaluator:
+    async with AsyncExitStack() as stack:
+        evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
+        reading = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None)
         bench = Bench(
-            chain=collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None),
+            chain=await stack.enter_async_context(reading),
             hub=collaborators.open_hub(settings.hub_folder),
             store=ModelStore(settings.dir / "models"),
             sampler=sampler,
@@ -136,27 +139,30 @@ async def _score(settings: ScoreSettings) -> Verdict:
 
 async def _publish(settings: PublishSettings) -> None:
     collaborators.need_token()
-    publication, chain = _publication(settings)
-    write_status(settings.dir, doing="publishing")
-    hub = collaborators.open_hub(settings.hub_folder)
-    _model(settings)
-    entry = await publish(publication, chain, hub, settings.dir / JOURNAL, log.info)
+    async with _publication(settings) as (publication, chain):
+        write_status(settings.dir, doing="publishing")
+        hub = collaborators.open_hub(settings.hub_folder)
+        _model(settings)
+        entry = await publish(publication, chain, hub, settings.dir / JOURNAL, log.info)
     write_status(settings.dir, doing="published", block=entry.block)
 
 
-def _publication(settings: PublishSettings) -> tuple[Publication, LocalChain]:
+@asynccontextmanager
+async def _publication(settings: PublishSettings) -> AsyncIterator[tuple[Publication, Chain]]:
+    """Open the chain and see that the folder is not of another one, before anything is signed."""
     schedule = competition_file.load(settings.competitions)
     wallet = collaborators.unlock(settings.wallet)
-    chain = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet)
-    publication = Publication(
-        folder=settings.dir / MODEL,
-        repo=settings.repo,
-        competition=CompetitionId(settings.competition),
-        hotkey=collaborators.address(wallet),
-        network=f"file:{settings.subtensor.file.resolve()}",
-        netuid=schedule.netuid if settings.netuid is None else settings.netuid,
-    )
-    return publication, chain
+    async with collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet) as chain:
+        publication = Publication(
+            folder=settings.dir / MODEL,
+            repo=settings.repo,
+            competition=CompetitionId(settings.competition),
+            hotkey=collaborators.address(wallet),
+            network=await chain.network(),
+            netuid=collaborators.subnet(schedule, settings.netuid),
+        )
+        refuse_another_place(settings.dir / JOURNAL, publication)
+        yield publication, chain
 
 
 def _model(settings: Settings) -> Path:

@@ -4,8 +4,12 @@ import asyncio
 import logging
 import signal
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,20 +18,25 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a checkout, insta
 import collaborators
 
 from pretrain import competition_file
+from pretrain.chain import Chain
 from pretrain.command_line import Program, fail, read
 from pretrain.data.draw import build_sampler
-from pretrain.errors import PretrainError
+from pretrain.errors import ConfigError, PretrainError
 from pretrain.evaluate.canary import Canary
 from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
 from pretrain.memory import Memory
 from pretrain.node import Node
+from pretrain.outage import Outage
+from pretrain.patience import Pace, until_answered
 from pretrain.report import Report, to_json
+from pretrain.schedule import Schedule
 from pretrain.settings import ValidatorSettings
-from pretrain.status import write_status
+from pretrain.status import Fact, write_status
 from pretrain.tables import step_table
 from pretrain.tracking import Tracker
-from pretrain.validate import Listeners, Mind, Pace, judge_forever, set_weights_forever
+from pretrain.types import Hotkey
+from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_weights_forever
 
 log = logging.getLogger("pretrain.validator")
 LOG_WIDTH = 120  # columns, where no terminal says otherwise
@@ -52,41 +61,105 @@ async def main(settings: ValidatorSettings) -> None:
         evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)
-        chain = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet)
+        hub = collaborators.open_hub(settings.hub_folder)
+        memory = Memory(settings.dir / "state.sqlite")
+        mind = Mind(memory.load())
+        voice = Voice(settings.dir, hotkey, schedule, mind)
+        pace = Pace(LONGEST_POLL, _stop_on_signals())
+
+        def opened() -> AbstractAsyncContextManager[Chain]:
+            return collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet)
+
+        reached = await until_answered(lambda: _reach(stack, opened()), hotkey, pace, voice.health)
+        if reached is None:
+            return
+        chain, block_time = reached
         node = Node(
             hotkey=hotkey,
             chain=chain,
-            hub=collaborators.open_hub(settings.hub_folder),
+            hub=hub,
             store=ModelStore(settings.dir / "models"),
             sampler=sampler,
             evaluator=evaluator,
             canary=Canary(evaluator, settings.dir / "canary"),
             schedule=schedule,
         )
-        memory = Memory(settings.dir / "state.sqlite")
-        mind = Mind(memory.load())
         tracker = stack.enter_context(Tracker(settings.wandb, settings.dir, hotkey))
-        pace = Pace(min(LONGEST_POLL, chain.genesis.parameters.block_time), _stop_on_signals())
-        write_status(settings.dir, doing="waiting for the next sync block", hotkey=hotkey)
+        pace = replace(pace, poll=min(LONGEST_POLL, block_time), block_time=block_time)
+        listeners = Listeners(lambda report: voice.publish(report, tracker), voice.health)
+        voice.health(None)
+        await _until_stopped(
+            judge_forever(node, mind, memory, pace, listeners), set_weights_forever(node, mind, pace, listeners)
+        )
 
-        def trouble(why: str) -> None:
-            write_status(settings.dir, doing=f"cannot judge: {why}")
 
+async def _reach(stack: AsyncExitStack, opened: AbstractAsyncContextManager[Chain]) -> tuple[Chain, float]:
+    """Return the chain, once it has said what it is and how this hotkey stands, and the seconds between two blocks."""
+    async with AsyncExitStack() as trying:
+        chain = await trying.enter_async_context(opened)
+        network, standing = await chain.network(), await chain.standing()
+        stack.push_async_exit(trying.pop_all())
+    neuron = standing.neuron
+    who = f"uid {neuron.uid}, {'with' if neuron.permit else 'without'} a permit" if neuron else "not registered"
+    log.info("network %s at block %d; this hotkey: %s", network, standing.head.block, who)
+    return chain, network.block_time
+
+
+async def _until_stopped(*loops: Coroutine[Any, Any, None]) -> None:
+    """Run loops side by side; what ends one of them ends all, and a ConfigError is raised as one."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(loop)
+    except BaseExceptionGroup as failed:
+        wrong = failed.subgroup(ConfigError)
+        if wrong is None:
+            raise
+        raise ConfigError(str(wrong.exceptions[0])) from failed
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How the validator tells what it does: the table of each step, a file of all of them, and ``status.json``."""
+
+    folder: Path
+    hotkey: Hotkey
+    schedule: Schedule
+    mind: Mind
+
+    def health(self, outage: Outage | None) -> None:
+        """Say what is lacking, since when, and what holds meanwhile."""
+        if outage is None:
+            self._status(doing="waiting for the next sync block", hotkey=self.hotkey)
+            return
+        since = datetime.fromtimestamp(outage.since, UTC).isoformat(timespec="seconds")
+        self._status(
+            doing=f"waiting for {outage.what}: {outage.why}",
+            hotkey=self.hotkey,
+            since=since,
+            tries=outage.tries,
+            weights="those on chain stay",
+            last_known_block=self.mind.seen,
+            age_of_averages=averages_age(self.mind, self.schedule),
+        )
+
+    def publish(self, report: Report, tracker: Tracker) -> None:
+        """Say what a step found."""
         console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+        try:
+            console.print(step_table(report))
+            with (self.folder / "steps.jsonl").open("a") as lines:
+                lines.write(to_json(report) + "\n")
+        except OSError as error:  # a full disk, a closed terminal: the step itself is saved
+            log.warning("the report of block %d is in state.sqlite alone: %s", report.block, error)
+        self._status(doing=f"judged {report.name}", block=report.block, champion=report.champion)
+        tracker.log(report)
 
-        def publish(report: Report) -> None:
-            try:
-                console.print(step_table(report))
-                with (settings.dir / "steps.jsonl").open("a") as lines:
-                    lines.write(to_json(report) + "\n")
-                write_status(settings.dir, doing=f"judged {report.name}", block=report.block, champion=report.champion)
-            except OSError as error:  # a full disk, a closed terminal: the step itself is saved
-                log.warning("the report of block %d is in state.sqlite alone: %s", report.block, error)
-            tracker.log(report)
-
-        async with asyncio.TaskGroup() as loops:
-            loops.create_task(judge_forever(node, mind, memory, pace, Listeners(publish, trouble)))
-            loops.create_task(set_weights_forever(node, mind, pace))
+    def _status(self, **facts: Fact) -> None:
+        try:
+            write_status(self.folder, **facts)
+        except OSError as error:
+            log.warning("status.json is an old one: %s", error)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -54,7 +54,9 @@ def _continued(found: list[Change], here: list[Change]) -> list[Change]:
 
 
 def _shared(schedule: Schedule) -> Tree:
-    return schedule.model_dump(mode="json", include={"name", "netuid", "version_key", "timing", "selection", "weights"})
+    return schedule.model_dump(
+        mode="json", include={"name", "netuid", "version_key", "mechanism", "timing", "selection", "weights"}
+    )
 
 
 def _at(old: Schedule, new: Schedule, block: Block) -> Iterator[tuple[str, object, object]]:

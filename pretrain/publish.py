@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pretrain.chain import Chain
+from pretrain.chain import Chain, Network
 from pretrain.commitment import Commitment, Entry, content_digest, secure_hash
 from pretrain.errors import ConfigError, Refused
 from pretrain.hub import Hub
@@ -34,7 +34,7 @@ class Publication:
     repo: str
     competition: CompetitionId
     hotkey: Hotkey
-    network: str
+    network: Network
     netuid: int
 
 
@@ -44,6 +44,8 @@ class Journal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: str
+    """As it was called; the genesis alone says which chain it is."""
+    genesis: str
     netuid: int
     hotkey: Hotkey
     repo: str
@@ -63,7 +65,7 @@ async def publish(
     While the chain says that it is too early, its head is looked at every ``poll`` seconds.
 
     Raises Refused while the repository is readable without a token, and when the hotkey already holds this digest in
-    this competition; ConfigError when the journal is of another network, subnet or hotkey, or a name is too long for a
+    this competition; ConfigError when the journal is of another chain, subnet or hotkey, or a name is too long for a
     commitment; ModelRejected when the folder holds no model; Unavailable when the world does not answer.
     """
     content = content_digest(local_files(publication.folder))
@@ -166,14 +168,31 @@ def _commitment(publication: Publication, revision: Revision, digest: Digest) ->
     return commitment
 
 
-def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
-    """Return the journal to go on with: the one on disk when it is of this model, else a new one.
+def refuse_another_place(path: Path, publication: Publication) -> None:
+    """Raise ConfigError when the journal is of another chain, subnet or hotkey, even when all of it is done.
 
-    A journal of another network is refused even when all of it is done: a folder that served one network must not
-    reach another by a forgotten flag.
+    A folder that served one chain must not reach another by a forgotten flag. Chains are told apart by their genesis: a
+    chain that was made anew under the old name is another one, and one that is reached by another name is the same.
     """
+    old = _read(path)
+    if old is None:
+        return
+    here = publication.network
+    if old.genesis != here.genesis:
+        then = f"{old.network} with genesis {old.genesis[:16]}"
+        raise ConfigError(f"{path} is of network {then}, now {here} is asked for; use another --dir for it")
+    for field, now in (("netuid", publication.netuid), ("hotkey", publication.hotkey)):
+        if getattr(old, field) != now:
+            was = getattr(old, field)
+            raise ConfigError(f"{path} is of {field} {was}, now {now} is asked for; use another --dir for it")
+
+
+def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
+    """Return the journal to go on with: the one on disk when it is of this model, else a new one."""
+    refuse_another_place(path, publication)
     new = Journal(
-        network=publication.network,
+        network=publication.network.name,
+        genesis=publication.network.genesis,
         netuid=publication.netuid,
         hotkey=publication.hotkey,
         repo=publication.repo,
@@ -181,16 +200,7 @@ def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
         content=content,
     )
     old = _read(path)
-    if old is None:
-        _write(path, new)
-        return new
-    for field in ("network", "netuid", "hotkey"):
-        if getattr(old, field) != getattr(new, field):
-            raise ConfigError(
-                f"{path} is of {field} {getattr(old, field)}, now {getattr(new, field)} is asked for;"
-                " use another --dir for it"
-            )
-    if (old.repo, old.content) == (new.repo, new.content):
+    if old is not None and (old.repo, old.content) == (new.repo, new.content):
         return new.model_copy(update={"revision": old.revision})
     _write(path, new)
     return new
@@ -202,7 +212,10 @@ def _read(path: Path) -> Journal | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise ConfigError(f"{path} is not a publication's journal; remove it to begin anew") from error
+        raise ConfigError(
+            f"{path} is not a publication's journal of this version, which names its chain's genesis; remove it to"
+            " begin anew: what is committed already is found on chain"
+        ) from error
 
 
 def _write(path: Path, journal: Journal) -> None:

@@ -135,6 +135,9 @@ class Schedule(Rules):
     name: Name = Field(description="what this schedule is called")
     netuid: Annotated[int, Field(ge=0, le=65535)] = Field(description="the subnet on its chain")
     version_key: Annotated[int, Field(ge=0)] = Field(description="version of these rules, as set with the weights")
+    mechanism: Annotated[int, Field(ge=0, le=15)] = Field(
+        default=0, description="the subnet's mechanism whose weights are set; 0: its first, and mostly its only one"
+    )
     timing: Timing
     selection: Selection
     weights: Weights

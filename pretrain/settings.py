@@ -10,8 +10,17 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pretrain.errors import ConfigError
 
@@ -19,6 +28,7 @@ PREFIX = "PRETRAIN_"
 """Of every environment variable that is no secret."""
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_URL = r"wss?://[^\s,/]+(/[^\s,]*)?"
 _LATER = "comes with a later version"
 
 
@@ -50,12 +60,24 @@ def _mix(text: str) -> str:
     return text
 
 
+def _urls(value: object) -> object:
+    """Read addresses that a flag repeats, or that commas separate; raises ValueError with what would be right."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    found = [url.strip() for part in parts for url in str(part).split(",")]
+    if not all(re.fullmatch(_URL, url, re.ASCII) for url in found):
+        raise ValueError("expected ws://HOST:PORT or wss://HOST, several with commas between them")
+    return tuple(found)
+
+
 Mix = Annotated[str, AfterValidator(_mix)]
 Repo = Annotated[str, _matching(rf"{_PART}/{_PART}", "NAMESPACE/NAME, such as alice/tiny-llama")]
 Pinned = Annotated[
     str, _matching(rf"{_PART}/{_PART}@[0-9a-f]{{40}}", "NAMESPACE/NAME@REVISION, 40 lower-case hex digits")
 ]
-NetworkName = Annotated[str, _matching(r"file:.+|finney|test|local|wss?://.+", "file:PATH")]
+NetworkName = Annotated[
+    str, _matching(rf"file:.+|finney|test|local|{_URL}", "finney, test, local, ws://HOST:PORT, wss://HOST or file:PATH")
+]
+Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 HubName = Annotated[str, _matching(r"folder:.+|huggingface", "folder:PATH")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
@@ -78,14 +100,33 @@ class Wallet(Group):
 class Subtensor(Group):
     """The chain."""
 
-    network: NetworkName = Field(default="finney", description=f"file:PATH, an embedded chain; finney {_LATER}")
+    network: NetworkName = Field(
+        default="finney",
+        description="finney, the main network; test; local, a node on this machine; a ws:// or wss:// address; or"
+        " file:PATH, an embedded chain",
+    )
+    fallback: Urls = Field(
+        default=(),
+        description="ws:// or wss:// address of the same chain, to go on with when the first does not answer; may be"
+        " repeated, or several with commas; default: what the SDK knows for the network",
+    )
+    timeout: Annotated[float, Field(gt=0)] = Field(
+        default=60.0, description="seconds to wait for an answer of a real chain; three times as long for a write"
+    )
+
+    @field_validator("fallback")
+    @classmethod
+    def _only_of_a_real_chain(cls, fallback: tuple[str, ...], known: ValidationInfo) -> tuple[str, ...]:
+        network = known.data.get("network", "")
+        if fallback and network.startswith("file:"):
+            raise ValueError(f"an embedded chain has no other address; leave it out with --subtensor.network {network}")
+        return fallback
 
     @property
-    def file(self) -> Path:
-        """The embedded chain's file; raises ConfigError for a network that cannot be reached yet."""
-        if not self.network.startswith("file:"):
-            raise ConfigError(f"--subtensor.network {self.network!r}: the real chain {_LATER}; give file:PATH")
-        return Path(self.network.removeprefix("file:")).expanduser()
+    def file(self) -> Path | None:
+        """The embedded chain's file; None for a real chain."""
+        kind, _, path = self.network.partition(":")
+        return Path(path).expanduser() if kind == "file" else None
 
 
 class Judge(Group):
@@ -182,7 +223,9 @@ class _Entered(Settings):
 
 class _Connected(Settings):
     subtensor: Subtensor = Subtensor()
-    netuid: Annotated[int, Field(ge=0)] | None = Field(default=None, description="subnet; default: the file's")
+    netuid: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        default=None, description="the subnet on that chain; default: the one that the competition file names"
+    )
 
 
 class TrainSettings(_Entered):

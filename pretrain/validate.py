@@ -1,56 +1,63 @@
-"""A validator's two loops: judge at every sync block, and set weights once an interval. They share one frozen State."""
+"""A validator's two loops: judge at every sync block, and set weights once an interval. They share one frozen State.
+
+Either goes on for as long as the world is away: it says so, waits longer and longer, and says when it is back.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pretrain import scoring
-from pretrain.chain import Snapshot
-from pretrain.errors import Refused, Unavailable
+from pretrain.chain import Head, Snapshot
+from pretrain.errors import ChainUnavailable, Refused, Unavailable
 from pretrain.memory import Memory
 from pretrain.node import Node
+from pretrain.outage import Outage, failed, spoken
+from pretrain.patience import Pace
 from pretrain.report import Report
 from pretrain.schedule import Schedule
 from pretrain.state import State
 from pretrain.step import step
-from pretrain.types import Hotkey
+from pretrain.types import Block, Hotkey
 
 log = logging.getLogger("pretrain.validator")
-LONGEST_BACKOFF = 60.0
-"""Seconds between two tries at most."""
+JUDGING, WEIGHTS = "no step", "weights not set"
+"""What each loop says that it cannot do."""
+_NEVER = Block(0)
 
 
 @dataclass
 class Mind:
-    """The one variable that both loops share; its value is never changed, only replaced."""
+    """What both loops share; every value in it is replaced and never changed."""
 
     state: State
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How the loops wait."""
-
-    poll: float
-    """Seconds between two looks at the chain's head."""
-    stop: asyncio.Event
-    """Set when the duty in hand is to be the last."""
-
-    async def wait(self, seconds: float) -> None:
-        """Sleep, or return at once when asked to stop."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.wait(), seconds)
+    seen: Block | None = None
+    """The newest finalised block that either loop has heard of."""
+    outages: dict[str, Outage] = field(default_factory=dict)
+    """What each loop lacks just now."""
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who hears of what the judging loop does."""
+    """Who is told what happens."""
 
     report: Callable[[Report], None]
-    trouble: Callable[[str], None]
-    """Told why no step could be done, in one line."""
+    """Told each step's report, after the state is saved; must not raise."""
+    health: Callable[[Outage | None], None]
+    """Told at each failed try what is lacking, and None when all answers again; must not raise."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """When this validator's row was set, and when it is tried again."""
+
+    last_set: Block = _NEVER
+    not_before: Block = _NEVER
+    refusals: int = 0
+    """In a row, for a reason that waiting does not mend."""
+    why: str = ""
+    """Of the last of them: each is told once."""
 
 
 async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, listeners: Listeners) -> None:
@@ -58,54 +65,120 @@ async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, list
 
     What is Unavailable is tried again with growing pauses; anything else is a bug and ends the program.
     """
-    backoff = pace.poll
     while not pace.stop.is_set():
         try:
-            if await _is_new_window(node, mind.state):
+            if await _is_new_window(node, mind, pace):
                 state, report = await step(node, mind.state)
                 await asyncio.to_thread(memory.save, state, report)
                 mind.state = state
                 if report:
                     listeners.report(report)
-            backoff = pace.poll
         except Unavailable as error:
-            log.warning("no step: %s; trying again in %.0f s", error, backoff)
-            listeners.trouble(str(error))
-            await pace.wait(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            await _hold_out(JUDGING, error, node, mind, pace, listeners)
             continue
+        _go_on(JUDGING, mind, pace, listeners)
         await pace.wait(pace.poll)
 
 
-async def _is_new_window(node: Node, state: State) -> bool:
-    cadence = node.schedule.timing.sync_cadence
-    finalized = (await node.chain.head()).finalized
-    return state.step is None or finalized // cadence * cadence > state.step
-
-
-async def set_weights_forever(node: Node, mind: Mind, pace: Pace) -> None:
+async def set_weights_forever(node: Node, mind: Mind, pace: Pace, listeners: Listeners) -> None:
     """Set this validator's row once every ``weights_interval`` blocks, as long as there is something fresh to say."""
-    timing = node.schedule.timing
-    last_set = 0
+    turn = Turn()
     while not pace.stop.is_set():
         try:
-            head = await node.chain.head()
-            snapshot = await node.chain.snapshot(timing.sync_cadence)
-            last_set = max(last_set, _last_update(node.hotkey, snapshot))
-            row = weights_row(mind.state, snapshot, node.schedule)
-            if row and head.block - last_set >= timing.weights_interval:
-                last_set = await node.chain.set_weights(row, node.schedule.version_key)
-                log.info("weights set at block %d: %s", last_set, ", ".join(f"{h[:8]} {w:.3f}" for h, w in row.items()))
-        except Refused as error:
-            if not error.wait_blocks:
-                log.warning("weights not set: %s", error)
+            turn = await _take_turn(node, mind, pace, turn)
         except Unavailable as error:
-            log.warning("weights not set: %s", error)
+            await _hold_out(WEIGHTS, error, node, mind, pace, listeners)
+            continue
+        _go_on(WEIGHTS, mind, pace, listeners)
         await pace.wait(pace.poll)
 
 
-def _last_update(hotkey: Hotkey, snapshot: Snapshot) -> int:
-    return next((neuron.last_update for neuron in snapshot.neurons if neuron.hotkey == hotkey), 0)
+async def _is_new_window(node: Node, mind: Mind, pace: Pace) -> bool:
+    head = await _head(node, mind, pace)
+    cadence = node.schedule.timing.sync_cadence
+    return head is not None and (mind.state.step is None or head.finalized // cadence * cadence > mind.state.step)
+
+
+async def _head(node: Node, mind: Mind, pace: Pace) -> Head | None:
+    """Return the head; None when asked to stop before it is known."""
+    head = await pace.ask(node.chain.head())
+    mind.seen = head.finalized if head else mind.seen
+    return head
+
+
+async def _take_turn(node: Node, mind: Mind, pace: Pace, turn: Turn) -> Turn:
+    """Set the row when it is time and there is one, and return how things stand then.
+
+    A row of which nothing was heard again may have been set or not: the chain itself is asked before any is sent.
+    """
+    timing = node.schedule.timing
+    head = await _head(node, mind, pace)
+    if head is None or head.block < max(turn.last_set + timing.weights_interval, turn.not_before):
+        return turn
+    snapshot = await pace.ask(node.chain.snapshot(timing.sync_cadence))
+    row = weights_row(mind.state, snapshot, node.schedule) if snapshot else {}
+    standing = await pace.ask(node.chain.standing()) if row else None
+    if standing is None:
+        return turn
+    last_set = max(turn.last_set, standing.neuron.last_update if standing.neuron else _NEVER)
+    if head.block < last_set + timing.weights_interval:
+        return replace(turn, last_set=last_set)
+    try:
+        block = await node.chain.set_weights(row, node.schedule.version_key)
+    except Refused as error:
+        return _after_refusal(turn, error, head.block, timing.weights_interval, pace)
+    log.info("weights set at block %d: %s", block, ", ".join(f"{h[:8]} {w:.3f}" for h, w in row.items()))
+    return Turn(last_set=block)
+
+
+def _after_refusal(turn: Turn, error: Refused, now: Block, interval: int, pace: Pace) -> Turn:
+    """Return when to try again: when the chain says so, else after more blocks each time, for a person has to act."""
+    if error.wait_blocks:
+        duration = spoken(error.wait_blocks * pace.block_time)
+        log.info("weights wait %d blocks, about %s: %s", error.wait_blocks, duration, error)
+        return replace(turn, not_before=Block(now + error.wait_blocks), refusals=0, why="")
+    if str(error) != turn.why:
+        log.warning("weights not set: %s", error)
+    wait = min(interval, 2 ** min(turn.refusals, 20))
+    return replace(turn, not_before=Block(now + wait), refusals=turn.refusals + 1, why=str(error))
+
+
+async def _hold_out(what: str, error: Unavailable, node: Node, mind: Mind, pace: Pace, listeners: Listeners) -> None:
+    """Note a failed try, say what is new about it, and wait before the next one."""
+    now, before = pace.clock(), mind.outages.get(what)
+    outage = mind.outages[what] = failed(before, error, now)
+    if before and before.since != outage.since:
+        log.info("%s", before.over(now))
+    seconds = pace.pause(f"{node.hotkey} {what}", outage.tries)
+    if outage.worth_a_line:
+        kept = f"; {still_valid(mind, node.schedule)}" if isinstance(error, ChainUnavailable) else ""
+        log.warning("%s: %s%s; trying again in %.0f s", what, outage.told(now), kept, seconds)
+    listeners.health(outage)
+    await pace.wait(seconds)
+
+
+def _go_on(what: str, mind: Mind, pace: Pace, listeners: Listeners) -> None:
+    """Note a try that did not fail, unless it was cut short."""
+    if pace.stop.is_set() or what not in mind.outages:
+        return
+    log.info("%s", mind.outages.pop(what).over(pace.clock()))
+    listeners.health(next(iter(mind.outages.values()), None))
+
+
+def still_valid(mind: Mind, schedule: Schedule) -> str:
+    """Return what holds while the chain is away."""
+    age = averages_age(mind, schedule)
+    ours = "" if age is None else f", our averages are {age} blocks old at block {mind.seen}"
+    return f"weights on chain stay{ours}"
+
+
+def averages_age(mind: Mind, schedule: Schedule) -> int | None:
+    """Return how old our oldest averages in force are, in blocks at the newest block known; None: there are none."""
+    if mind.seen is None:
+        return None
+    standings = [mind.state.standing(competition.competition_id) for competition in schedule.at(mind.seen)]
+    updated = [standing.updated for standing in standings if standing.averages and standing.updated is not None]
+    return max(0, mind.seen - min(updated)) if updated else None
 
 
 def weights_row(state: State, snapshot: Snapshot, schedule: Schedule) -> dict[Hotkey, float]:

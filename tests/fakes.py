@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pretrain.chain import Head, Neuron, Snapshot
+from pretrain.chain import Head, Network, Neuron, Snapshot, Standing
 from pretrain.commitment import Commitment, Entry, content_digest, secure_hash
 from pretrain.competition import Competition, Constraints
 from pretrain.data import Samples
@@ -149,6 +149,12 @@ class FakeChain:
     now: Snapshot
     down: bool = False
     cadences: list[int] = field(default_factory=list)
+
+    async def network(self) -> Network:
+        raise AssertionError("a step is the same on every network")
+
+    async def standing(self) -> Standing:
+        raise AssertionError("a step decides on the state at S, never on the newest block")
 
     async def head(self) -> Head:
         raise AssertionError("a step decides on the state at S, never on the head")

@@ -35,6 +35,11 @@ def test_a_shared_number_differs_at_every_block() -> None:
     assert against_small(changed("pool: 5", "pool: 6")) == (Change("selection.pool", 5, 6),)
 
 
+def test_another_mechanism_differs_at_every_block() -> None:
+    text = changed("version_key: 1", "version_key: 1\nmechanism: 1")
+    assert against_small(text) == (Change("mechanism", 0, 1),)
+
+
 def test_a_change_that_holds_over_several_phases_is_told_once() -> None:
     assert against_small(changed("max_document_tokens: 512", "max_document_tokens: 513")) == (
         Change("competition 0 (prose).max_document_tokens", 512, 513, Block(100), None),

@@ -1,5 +1,6 @@
 import asyncio
 import itertools
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from subnet import NETUID, Subnet, parameters, subnet
 from tiny import tiny_llama
 
-from pretrain.chain import Chain
+from pretrain.chain import Chain, Network
 from pretrain.chain.local import LocalChain
 from pretrain.commitment import Entry, content_digest, secure_hash
 from pretrain.errors import ConfigError, HubUnavailable, ModelRejected, Refused
@@ -59,7 +60,7 @@ def miner(tmp_path: Path) -> Miner:
         repo="alice/model",
         competition=CompetitionId(1),
         hotkey=keys.address,
-        network="file:chain.sqlite",
+        network=asyncio.run(chain.network()),
         netuid=NETUID,
     )
     hub = FolderHub(tmp_path / "hub", "token")
@@ -84,8 +85,10 @@ def test_the_network_is_told_before_anything_is_done(miner: Miner) -> None:
 
     with pytest.raises(AssertionError):
         miner.publish(chain=Silent(), hub=Silent())  # type: ignore[arg-type]
-    hotkey = miner.publication.hotkey
-    assert miner.lines == [f"network file:chain.sqlite, netuid 9: {hotkey} enters competition 1 with alice/model"]
+    hotkey, genesis = miner.publication.hotkey, miner.chain.genesis.hash.hex()[:16]
+    assert miner.lines == [
+        f"network file:{miner.world.path} (genesis {genesis}), netuid 9: {hotkey} enters competition 1 with alice/model"
+    ]
 
 
 def test_nothing_is_uploaded_or_committed_to_a_repository_that_strangers_can_read(miner: Miner) -> None:
@@ -132,13 +135,43 @@ def test_a_commitment_made_too_early_waits_for_its_block(tmp_path: Path, miner: 
     assert any("waiting" in line for line in miner.lines)
 
 
-@pytest.mark.parametrize("field", ["network", "netuid", "hotkey"])
-def test_a_folder_that_served_one_network_does_not_reach_another(miner: Miner, field: str) -> None:
+@pytest.mark.parametrize("field", ["netuid", "hotkey"])
+def test_a_folder_that_served_one_subnet_or_hotkey_does_not_reach_another(miner: Miner, field: str) -> None:
     miner.publish()
-    values: dict[str, Any] = {"network": "finney", "netuid": 10, "hotkey": miner.world.pairs[0].address}
+    values: dict[str, Any] = {"netuid": 10, "hotkey": miner.world.pairs[0].address}
     other = replace(miner.retrained(1, "alice/second").publication, **{field: values[field]})
     with pytest.raises(ConfigError, match=rf"is of {field} .*, now {values[field]} is asked for; use another --dir"):
         replace(miner, publication=other).publish()
+
+
+@pytest.mark.parametrize("name", ["finney", None])
+def test_a_folder_that_served_one_chain_does_not_reach_another_also_under_the_same_name(
+    miner: Miner, name: str | None
+) -> None:
+    miner.publish()
+    again = miner.retrained(1, "alice/second")
+    other = Network(name or miner.publication.network.name, "ab" * 32, 12.0)
+    with pytest.raises(ConfigError, match=r"is of network file:.*, now .* \(genesis abab.*\) is asked for") as caught:
+        replace(again, publication=replace(again.publication, network=other)).publish()
+    assert "\n" not in str(caught.value)
+    assert miner.committed() == asyncio.run(miner.chain.commitment())
+
+
+def test_the_same_chain_by_another_name_goes_on(miner: Miner) -> None:
+    miner.publish()
+    again = miner.retrained(1, "alice/second")
+    renamed = replace(again.publication.network, name="ws://127.0.0.1:9944")
+    entry = replace(again, publication=replace(again.publication, network=renamed)).publish()
+    assert (entry, entry.commitment.repo) == (miner.committed(), "alice/second")
+
+
+def test_a_journal_that_does_not_name_its_chain_says_what_to_do(miner: Miner) -> None:
+    miner.publish()
+    old = json.loads(miner.journal.read_text())
+    del old["genesis"]
+    miner.journal.write_text(json.dumps(old))
+    with pytest.raises(ConfigError, match=r"which names its chain's genesis; remove it to begin anew"):
+        miner.publish()
 
 
 def test_a_name_too_long_for_a_commitment_is_told_before_the_upload(miner: Miner) -> None:
@@ -158,7 +191,9 @@ def test_a_folder_without_a_model_is_refused(miner: Miner) -> None:
 def test_a_journal_that_is_none_gets_one_clear_line(miner: Miner) -> None:
     miner.journal.parent.mkdir()
     miner.journal.write_text('{"network": 1')
-    with pytest.raises(ConfigError, match=r"publication\.json is not a publication's journal; remove it") as caught:
+    with pytest.raises(
+        ConfigError, match=r"publication\.json is not a publication's journal.*; remove it to begin"
+    ) as caught:
         miner.publish()
     assert "\n" not in str(caught.value)
 

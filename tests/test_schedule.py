@@ -165,9 +165,15 @@ def test_digests_do_not_depend_on_the_order_of_keys(data: st.DataObject) -> None
 def test_digests_are_pinned_so_that_no_library_may_change_them() -> None:
     schedule = parsed()
     assert (schedule.digest, schedule.competition_digest(schedule.at(Block(100))[0])) == (
-        "4bea1a95c8adfb40c9a0d5a4fd9691991b4fee1ceff42f65f977ce9122460f58",
+        "da11645888e07b04fb2de728c7b8ea8af7b94a7861f3eb9cb456f4590bcda77e",
         "10e4459c05f3c4ff4fe04cccb3f526d22662c33040c7b449da135540555d9eab",
     )
+
+
+def test_a_file_without_a_mechanism_is_of_the_first_and_there_are_sixteen_at_most() -> None:
+    assert [parsed().mechanism, parsed(changed("version_key: 1", "version_key: 1\nmechanism: 15")).mechanism] == [0, 15]
+    with pytest.raises(ValidationError, match="less than or equal to 15"):
+        parsed(changed("version_key: 1", "version_key: 1\nmechanism: 16"))
 
 
 def test_canonical_text_is_sorted_json_with_shortest_floats() -> None:

@@ -68,7 +68,22 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
         (["--train.mix", "a=nan"], "--train.mix 'a=nan': expected SOURCE=SHARE"),
         (["--train.from", "bob/model"], "--train.from 'bob/model': expected NAMESPACE/NAME@REVISION, 40 lower-case"),
         (["--device", "gpu"], "--device 'gpu': expected cpu, cuda or cuda:N"),
-        (["--subtensor.network", "main"], "--subtensor.network 'main': expected file:PATH"),
+        (
+            ["--subtensor.network", "main"],
+            "--subtensor.network 'main': expected finney, test, local, ws://HOST:PORT, wss://HOST or file:PATH",
+        ),
+        (["--subtensor.network", "ws://"], "--subtensor.network 'ws://': expected finney, test"),
+        (["--subtensor.network", "http://a"], "--subtensor.network 'http://a': expected finney, test"),
+        (
+            ["--subtensor.fallback", "wss://a,b"],
+            "--subtensor.fallback 'wss://a,b': expected ws://HOST:PORT or wss://HOST",
+        ),
+        (
+            ["--subtensor.network", "file:x", "--subtensor.fallback", "ws://a:1"],
+            "--subtensor.fallback 'ws://a:1': an embedded chain has no other address; leave it out with",
+        ),
+        (["--subtensor.timeout", "0"], "--subtensor.timeout '0': expected greater than 0"),
+        (["--netuid", "70000"], "--netuid '70000': expected less than or equal to 65535"),
         (["--hub", "/hub"], "--hub '/hub': expected folder:PATH"),
         (["--competition", "100"], "--competition '100': expected less than or equal to 99"),
         (["--walet.name", "x"], "--walet.name: no such flag; did you mean --wallet.name? (see neurons/miner.py"),
@@ -109,12 +124,52 @@ def test_a_misspelt_variable_is_told_and_not_ignored(
     assert told("--repo", "a/b").startswith(message)
 
 
-def test_networks_that_come_later_are_named_when_they_are_needed() -> None:
+def test_a_hub_that_comes_later_is_named_when_it_is_needed() -> None:
     settings = read(RunSettings, ["--repo", "a/b"], PROGRAM)
-    with pytest.raises(ConfigError, match=r"--subtensor.network 'finney': the real chain comes with a later version"):
-        _ = settings.subtensor.file
     with pytest.raises(ConfigError, match=r"--hub 'huggingface': the public hub comes with a later version"):
         _ = settings.hub_folder
+
+
+def test_without_a_word_the_network_is_the_main_one() -> None:
+    subtensor = read(RunSettings, ["--repo", "a/b"], PROGRAM).subtensor
+    assert (subtensor.network, subtensor.fallback, subtensor.file) == ("finney", (), None)
+
+
+@pytest.mark.parametrize("network", ["finney", "test", "local", "ws://127.0.0.1:9944", "wss://node.example/ws"])
+@pytest.mark.parametrize("kind", [RunSettings, ValidatorSettings])
+def test_every_way_to_name_a_real_chain_is_read(network: str, kind: type[RunSettings | ValidatorSettings]) -> None:
+    repo = ["--repo", "a/b"] if kind is RunSettings else []
+    subtensor = read(kind, ["--subtensor.network", network, *repo], PROGRAM).subtensor
+    assert (subtensor.network, subtensor.file) == (network, None)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--subtensor.fallback", "ws://a:1", "--subtensor.fallback", "wss://b"],
+        ["--subtensor.fallback", "ws://a:1,wss://b"],
+        ["--subtensor.fallback=ws://a:1, wss://b"],
+    ],
+)
+def test_fallbacks_are_repeated_or_separated_by_commas(flags: list[str]) -> None:
+    assert read(ValidatorSettings, flags, PROGRAM).subtensor.fallback == ("ws://a:1", "wss://b")
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_chain_can_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch, *, in_file: bool) -> None:
+    variables = {
+        "PRETRAIN_SUBTENSOR__NETWORK": "test",
+        "PRETRAIN_SUBTENSOR__FALLBACK": "ws://a:1,wss://b",
+        "PRETRAIN_NETUID": "4",
+    }
+    if in_file:
+        Path(".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    else:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+    settings = read(ValidatorSettings, [], PROGRAM)
+    found = (settings.subtensor.network, settings.subtensor.fallback, settings.netuid)
+    assert found == ("test", ("ws://a:1", "wss://b"), 4)
 
 
 def test_a_secret_has_no_flag_and_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A validator's two loops: judging each window once, and setting weights only when there is something fresh to say."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,34 +10,41 @@ import fakes
 import pytest
 from fakes import VALIDATOR, World, one_competition, schedule_of
 
-from pretrain.chain import Head, Snapshot
+from pretrain.chain import Head, Snapshot, Standing
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.memory import Memory
+from pretrain.outage import Outage
+from pretrain.patience import Pace
 from pretrain.report import Report
 from pretrain.state import Standings, State
 from pretrain.types import Block, CompetitionId, Hotkey
-from pretrain.validate import Listeners, Mind, Pace, judge_forever, set_weights_forever, weights_row
+from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_weights_forever, weights_row
 
 ALICE, BOB = Hotkey("alice"), Hotkey("bob")
 
 
 @dataclass
 class MovingChain(fakes.FakeChain):
-    """A chain whose newest blocks are told one after another; the last one asks the loop to stop."""
+    """A chain whose newest blocks are told one after another; the last one asks the loop to stop.
+
+    A None among them is a look at a chain that is away.
+    """
 
     world: World | None = None
-    blocks: list[int] = field(default_factory=list)
+    blocks: list[int | None] = field(default_factory=list)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     rows: list[tuple[int, dict[Hotkey, float], int]] = field(default_factory=list)
-    refusals: list[Refused] = field(default_factory=list)
-    outages: int = 0
+    refusals: list[Refused | ChainUnavailable] = field(default_factory=list)
     block: int = 0
+    last_update: int = 0
+    tries: int = 0
+    """How often a row was sent."""
 
     async def head(self) -> Head:
-        if self.outages:
-            self.outages -= 1
+        block = self.blocks.pop(0)
+        if block is None:
             raise ChainUnavailable("no answer")
-        self.block = self.blocks.pop(0)
+        self.block = block
         if not self.blocks:
             self.stop.set()
         return Head(Block(self.block), Block(self.block))
@@ -45,32 +53,67 @@ class MovingChain(fakes.FakeChain):
         assert self.world is not None
         return self.world.at(self.block - self.block % cadence)
 
+    async def standing(self) -> Standing:
+        assert self.world is not None
+        neuron = replace(self.world.at(self.block).neurons[0], last_update=Block(self.last_update))
+        head = Head(Block(self.block), Block(self.block))
+        return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False)
+
     async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
+        self.tries += 1
         if self.refusals:
             raise self.refusals.pop(0)
         self.rows.append((self.block, dict(weights), version_key))
+        self.last_update = self.block
         return Block(self.block)
 
 
-def judge_through(world: World, blocks: list[int], memory: Memory, outages: int = 0) -> tuple[Mind, list[int]]:
+@dataclass
+class Waits:
+    """How long a loop wanted to wait, and what it told; its clock passes by just that."""
+
+    seconds: list[float] = field(default_factory=list)
+    told: list[Outage | None] = field(default_factory=list)
+    poll: float = 0.0
+
+    def pace(self, stop: asyncio.Event) -> Pace:
+        waits = self
+
+        class Noting(Pace):
+            async def wait(self, seconds: float) -> None:
+                waits.seconds.append(seconds)
+                await asyncio.sleep(0)
+
+        return Noting(self.poll, stop, clock=lambda: 1000.0 + sum(self.seconds))
+
+
+def judge_through(
+    world: World, blocks: list[int | None], memory: Memory, waits: Waits | None = None
+) -> tuple[Mind, list[int]]:
     """Run the judging loop while the chain passes these blocks; return its mind and the blocks it published."""
     published: list[int] = []
-    troubles: list[str] = []
+    waits = waits or Waits()
 
     async def go() -> Mind:
-        chain = MovingChain(world.at(0), world=world, blocks=blocks, outages=outages)
+        chain = MovingChain(world.at(0), world=world, blocks=blocks)
         mind = Mind(memory.load())
 
         def publish(report: Report) -> None:
             assert memory.load() == mind.state
             published.append(report.block)
 
-        listeners = Listeners(publish, troubles.append)
-        await judge_forever(replace(world.node, chain=chain), mind, memory, Pace(0.0, chain.stop), listeners)
-        assert len(troubles) == outages
+        listeners = Listeners(publish, waits.told.append)
+        await judge_forever(replace(world.node, chain=chain), mind, memory, waits.pace(chain.stop), listeners)
         return mind
 
     return asyncio.run(go()), published
+
+
+def a_world(tmp_path: Path) -> World:
+    world = World(tmp_path / "store", one_competition())
+    (tmp_path / "store" / "arriving").mkdir(parents=True)
+    world.commit("alice", 1, 2.0)
+    return world
 
 
 def test_each_sync_window_is_judged_once_and_skipped_ones_are_not_made_up_for(tmp_path: Path) -> None:
@@ -92,10 +135,118 @@ def test_a_step_is_saved_before_anybody_hears_of_it_and_found_again_after_a_rest
     assert (memory.load(), again) == (mind.state, [])
 
 
-def test_an_outage_of_the_chain_only_delays(tmp_path: Path) -> None:
-    world = World(tmp_path / "store", one_competition())
-    _, published = judge_through(world, [20], Memory(tmp_path / "state.sqlite"), outages=3)
+def test_an_outage_of_the_chain_only_delays_and_is_told_until_it_is_over(tmp_path: Path) -> None:
+    world, waits = World(tmp_path / "store", one_competition()), Waits()
+    _, published = judge_through(world, [None, None, None, 20, 30], Memory(tmp_path / "state.sqlite"), waits)
+    assert published == [20, 30]
+    assert [(outage.what, outage.why, outage.tries) if outage else None for outage in waits.told] == [
+        ("the chain", "no answer", 1),
+        ("the chain", "no answer", 2),
+        ("the chain", "no answer", 3),
+        None,
+    ]
+
+
+def test_who_hears_of_trouble_hears_when_it_is_over(tmp_path: Path) -> None:
+    waits = Waits()
+    judge_through(a_world(tmp_path), [20, None, 25, 26], Memory(tmp_path / "state.sqlite"), waits)
+    assert [outage and outage.tries for outage in waits.told] == [1, None]
+
+
+def test_hours_without_a_chain_are_a_few_lines_with_a_count_and_one_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = Waits(poll=12.0)
+    with caplog.at_level(logging.INFO):
+        judge_through(a_world(tmp_path), [20, *[None] * 200, 300, 301], Memory(tmp_path / "state.sqlite"), waits)
+    lines = [record.getMessage() for record in caplog.records]
+    away = [line for line in lines if line.startswith("no step: no answer")]
+    assert [line.partition("(")[2].partition(" tries")[0] for line in away[1:]] == [
+        "2",
+        "4",
+        "8",
+        "16",
+        "32",
+        "64",
+        "128",
+    ]
+    assert away[0].startswith(
+        "no step: no answer; weights on chain stay, our averages are 0 blocks old at block 20; trying again in "
+    )
+    assert [line for line in lines if "is back" in line] == ["the chain is back after 2 h 29 min (200 failed tries)"]
+
+
+def test_pauses_grow_up_to_a_minute_and_are_the_same_for_one_hotkey_and_others_for_another() -> None:
+    def pauses(hotkey: str) -> list[float]:
+        pace = Pace(12.0, asyncio.Event())
+        return [pace.pause(hotkey, tries) for tries in range(1, 9)]
+
+    first, other = pauses("5Alice"), pauses("5Bob")
+    assert first == pauses("5Alice")
+    assert all(a != b for a, b in zip(first, other, strict=True))
+    assert all(full / 2 <= pause <= full for full, pause in zip([12, 24, 48, 60, 60, 60, 60, 60], first, strict=True))
+
+
+def test_a_step_that_has_begun_goes_on_when_the_chain_goes_away(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    published: list[int] = []
+
+    @dataclass
+    class GoesAway(MovingChain):
+        gone: bool = False
+        asked: list[str] = field(default_factory=list)
+
+        async def snapshot(self, cadence: int) -> Snapshot:
+            seen = await super().snapshot(cadence)
+            self.gone = True
+            return seen
+
+        async def head(self) -> Head:
+            if not self.gone:
+                return await super().head()
+            assert published == [20], "nothing is asked before the step is done"
+            self.stop.set()
+            raise ChainUnavailable("gone")
+
+    async def go() -> None:
+        chain = GoesAway(world.at(0), world=world, blocks=[20, 21])
+        memory = Memory(tmp_path / "state.sqlite")
+        listeners = Listeners(lambda report: published.append(report.block), lambda _outage: None)
+        await judge_forever(
+            replace(world.node, chain=chain), Mind(memory.load()), memory, Pace(0.0, chain.stop), listeners
+        )
+        assert memory.load().step == 20
+
+    asyncio.run(go())
     assert published == [20]
+
+
+def test_asked_to_stop_a_loop_does_not_wait_for_a_chain_that_hangs(tmp_path: Path) -> None:
+    class Hangs(MovingChain):
+        async def head(self) -> Head:
+            self.stop.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def go() -> None:
+        world = a_world(tmp_path)
+        chain = Hangs(world.at(0), world=world)
+        node, listeners = replace(world.node, chain=chain), Listeners(lambda _: None, lambda _: None)
+        pace = Pace(60.0, chain.stop)
+        async with asyncio.timeout(5):
+            await judge_forever(node, Mind(State()), Memory(tmp_path / "state.sqlite"), pace, listeners)
+            await set_weights_forever(node, Mind(State()), pace, listeners)
+
+    asyncio.run(go())
+
+
+def test_the_age_of_the_averages_is_that_of_the_oldest_in_force(tmp_path: Path) -> None:
+    world = two_miners(tmp_path)
+    both = {CompetitionId(0): standing(50, alice=1.0), CompetitionId(1): standing(70, bob=1.0)}
+    known = Mind(State(Block(90), standings={**both, CompetitionId(7): standing(1, alice=1.0)}), Block(95))
+    assert averages_age(known, world.schedule) == 45
+    assert averages_age(Mind(State(), Block(95)), world.schedule) is None
+    assert averages_age(Mind(known.state), world.schedule) is None
 
 
 def test_a_bug_ends_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,27 +310,95 @@ def test_everything_is_burnt_when_a_ready_validator_has_nobody_to_pay(tmp_path: 
     assert row_of(world, standing(90)) == {VALIDATOR: 1.0}
 
 
-def set_through(
-    world: World, blocks: list[int], outages: int = 0, refusals: list[Refused] | None = None
-) -> list[tuple[int, dict[Hotkey, float], int]]:
-    async def go() -> list[tuple[int, dict[Hotkey, float], int]]:
-        chain = MovingChain(world.at(0), world=world, blocks=blocks, outages=outages, refusals=refusals or [])
-        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
-        await set_weights_forever(replace(world.node, chain=chain), Mind(state), Pace(0.0, chain.stop))
-        return chain.rows
+def weights_chain(
+    world: World, blocks: list[int | None], refusals: list[Refused | ChainUnavailable] | None = None, updated: int = 50
+) -> MovingChain:
+    """Run the loop that sets weights while the chain passes these blocks, and return the chain."""
+
+    async def go() -> MovingChain:
+        chain = MovingChain(world.at(0), world=world, blocks=blocks, refusals=refusals or [])
+        state = State(Block(updated), standings={CompetitionId(0): standing(updated, alice=1.0)})
+        listeners = Listeners(lambda _: None, lambda _: None)
+        node = replace(world.node, chain=chain)
+        await set_weights_forever(node, Mind(state), Waits().pace(chain.stop), listeners)
+        return chain
 
     return asyncio.run(go())
 
 
+def set_at(chain: MovingChain) -> list[int]:
+    return [block for block, _, _ in chain.rows]
+
+
 def test_weights_are_set_once_an_interval(tmp_path: Path) -> None:
-    rows = set_through(two_miners(tmp_path), [50, 51, 60, 69, 70, 89, 95])
-    assert rows == [(50, {ALICE: 1.0}, 1), (70, {ALICE: 1.0}, 1), (95, {ALICE: 1.0}, 1)]
+    chain = weights_chain(two_miners(tmp_path), [50, 51, 60, 69, 70, 89, 95])
+    assert chain.rows == [(50, {ALICE: 1.0}, 1), (70, {ALICE: 1.0}, 1), (95, {ALICE: 1.0}, 1)]
 
 
 def test_a_refusal_and_an_outage_are_tried_again(tmp_path: Path) -> None:
     refusals = [Refused("too soon", code="SettingWeightsTooFast", wait_blocks=1), Refused("no permit")]
-    rows = set_through(two_miners(tmp_path), [50, 51, 52], outages=2, refusals=refusals)
-    assert [block for block, _, _ in rows] == [52]
+    assert set_at(weights_chain(two_miners(tmp_path), [None, None, 50, 51, 52], [*refusals])) == [52]
+
+
+def test_too_early_is_waiting_for_so_many_blocks_and_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    early = Refused("SettingWeightsTooFast", wait_blocks=10)
+    with caplog.at_level(logging.INFO):
+        chain = weights_chain(two_miners(tmp_path), [50, 51, 55, 59, 60], [early])
+    assert (set_at(chain), chain.tries) == ([60], 2)
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told[0] == ("INFO", "weights wait 10 blocks, about 2 min: SettingWeightsTooFast")
+    assert {level for level, _ in told} == {"INFO"}
+
+
+def test_a_refusal_that_waiting_does_not_mend_is_told_once_and_tried_ever_more_seldom(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        chain = weights_chain(two_miners(tmp_path), [*range(50, 66)], [Refused("no permit")] * 4)
+    assert (set_at(chain), chain.tries) == ([65], 5)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == ["weights not set: no permit"]
+
+
+def test_no_stale_weights_are_set_when_the_chain_comes_back_after_too_long(tmp_path: Path) -> None:
+    assert set_at(weights_chain(two_miners(tmp_path), [50, *[None] * 20, 150, 151])) == [50, 150]
+    assert set_at(weights_chain(two_miners(tmp_path), [50, *[None] * 20, 160, 161, 500])) == [50]
+
+
+@pytest.mark.parametrize(("landed", "rows"), [(True, []), (False, [51])])
+def test_a_row_of_which_nothing_was_heard_is_looked_for_before_another_is_sent(
+    tmp_path: Path, *, landed: bool, rows: list[int]
+) -> None:
+    class Silent(MovingChain):
+        async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
+            if self.tries == 0 and landed:
+                self.last_update = self.block
+            return await super().set_weights(weights, version_key)
+
+    async def go() -> MovingChain:
+        world = two_miners(tmp_path)
+        lost = ChainUnavailable("nothing was heard of the row")
+        chain = Silent(world.at(0), world=world, blocks=[50, 51, 52], refusals=[lost])
+        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
+        listeners = Listeners(lambda _: None, lambda _: None)
+        await set_weights_forever(replace(world.node, chain=chain), Mind(state), Waits().pace(chain.stop), listeners)
+        return chain
+
+    chain = asyncio.run(go())
+    assert (set_at(chain), chain.tries) == (rows, 1 + len(rows))
+
+
+def test_a_validator_started_again_does_not_send_the_row_that_is_there(tmp_path: Path) -> None:
+    async def go() -> MovingChain:
+        world = two_miners(tmp_path)
+        chain = MovingChain(world.at(0), world=world, blocks=[55, 64, 65], last_update=45)
+        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
+        listeners = Listeners(lambda _: None, lambda _: None)
+        await set_weights_forever(replace(world.node, chain=chain), Mind(state), Waits().pace(chain.stop), listeners)
+        return chain
+
+    assert set_at(asyncio.run(go())) == [65]
 
 
 def test_a_validator_that_has_judged_nothing_for_too_long_sets_nothing_and_burns_nothing(tmp_path: Path) -> None:
