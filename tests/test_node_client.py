@@ -33,13 +33,13 @@ def wallet(keys: Pair) -> Keys:
     return Keys(keys.hotkey, keys.coldkey, keys.coldkey)
 
 
-def run(folder: Path, scenario: Scenario, rules: Parameters | None = None) -> None:
-    """Let a client do something on a served chain whose validators have permits."""
+def run(folder: Path, scenario: Scenario, rules: Parameters | None = None, block: int = 12) -> None:
+    """Let a client do something on a served chain, from a block on in which validators have permits."""
 
     async def connected() -> None:
         net = subnet(folder, rules)
         net.clock.tick = _TICK
-        net.at(12)
+        net.at(block)
         async with serve(net.path, clock=net.clock) as url, bt.Subtensor(url) as client:
             await scenario(client, net)
 
@@ -57,7 +57,7 @@ def test_a_client_sees_the_blocks_and_how_fast_they_come(tmp_path: Path) -> None
         later = await client.wait_for_block(head + 2)
         info = await client.block_info(head)
         assert info is not None
-        assert (finalized <= head, later.number) == (True, head + 2)
+        assert (finalized <= head, later.number >= head + 2) == (True, True)
         assert await client.block_time() == 0.015
         assert info.timestamp == await client.timestamp(head)
         assert client.token_symbols == {NETUID: "\u03b1"}
@@ -137,7 +137,7 @@ def test_a_client_sets_weights_and_is_told_by_its_own_preflight_when_that_is_too
             await client.execute(row, wallet(net.pairs[0]))
         assert refused.value.code == "rate_limited"
 
-    run(tmp_path, scenario, parameters(weights_rate_limit=50))
+    run(tmp_path, scenario, parameters(weights_rate_limit=1_000))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,8 @@ def test_a_row_is_committed_by_its_hash_and_set_when_it_is_revealed(tmp_path: Pa
         assert await client.weights.weights(NETUID) == {0: pytest.approx({2: 2 / 3, 3: 1 / 3}, abs=1e-4)}
         assert await client.query(("SubtensorModule", "WeightCommits"), [NETUID, keys.address]) is None
 
-    run(tmp_path, scenario, parameters(commit_reveal=True, weights_rate_limit=0))
+    rules = parameters(Hyperparameters(tempo=400), commit_reveal=True, weights_rate_limit=0)
+    run(tmp_path, scenario, rules, block=400)  # the first epoch is in block 390; periods are 401 blocks long
 
 
 def test_weights_of_a_subnet_that_hides_them_are_sealed_by_the_client_and_stored(tmp_path: Path) -> None:
@@ -238,13 +239,12 @@ def test_weights_of_a_subnet_that_hides_them_are_sealed_by_the_client_and_stored
 
 
 def test_a_client_is_told_when_a_block_is_not_kept_any_more(tmp_path: Path) -> None:
-    async def scenario(client: bt.Client, net: Subnet) -> None:
-        net.at(30)
+    async def scenario(client: bt.Client, _: Subnet) -> None:
         with pytest.raises(bt.ChainError, match="State discarded for 0x"):
             await client.query(("SubtensorModule", "Tempo"), [NETUID], block=5)
-        assert await client.query(("SubtensorModule", "Tempo"), [NETUID], block=25) == 20
+        assert await client.query(("SubtensorModule", "Tempo"), [NETUID], block=1_990) == 20
 
-    run(tmp_path, scenario, parameters(retention=10))
+    run(tmp_path, scenario, parameters(retention=1_000), block=2_000)
 
 
 def test_what_this_runtime_has_not_is_said_to_be_missing_by_its_name(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_slow_answer_is_late_and_right_and_holds_up_no_other(tmp_path: Path, w
             await socket.send('{"id": 8, "method": "system_chain", "params": []}')
             assert [(await heard(socket))["id"] for _ in range(2)] == [8, 7]
 
-    run(tmp_path, Faults(Fault(Kind.SLOW, "system_name", when, seconds=0.3)), scenario)
+    run(tmp_path, Faults(Fault(Kind.SLOW, "system_name", when, seconds=1.0)), scenario)
 
 
 def test_refused_connections_are_as_many_as_were_asked_for(tmp_path: Path) -> None:

@@ -1,15 +1,15 @@
 """The node's methods that are asked and answered once; subscriptions are the server's."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from pretrain.chain.node.codec import TRANSACTION_VERSION
 from pretrain.chain.node.metadata import VERSION
 from pretrain.chain.node.node import Node
+from pretrain.chain.node.parameters import Params, as_number, at, bytes_at, from_hex, hash_at, text_at
 from pretrain.chain.node.rpc import INVALID_PARAMS, STATE_ERROR, UNKNOWN_METHOD, Json, RpcError
 from pretrain.chain.node.scale import octets, sequence
 from pretrain.chain.node.state_view import NotDescribed
 
-Params = Sequence[Json]
 Answer = Callable[[Node, Params], Json]
 MAX_PAGE = 1_000
 """Keys of one page, keys of one query, and numbers of one request for hashes."""
@@ -33,21 +33,21 @@ def _finalized_head(node: Node, _params: Params) -> Json:
 
 def _block_hash(node: Node, params: Params) -> Json:
     """Return the hash of a number, the hashes of several, or that of the newest block."""
-    asked = _at(params, 0)
+    asked = at(params, 0)
     if asked is None:
         return _head(node, params)
     if isinstance(asked, list):
-        return [node.hash_at(_number(number)) for number in asked[:MAX_PAGE]]
-    return node.hash_at(_number(asked))
+        return [node.hash_at(as_number(entry)) for entry in asked[:MAX_PAGE]]
+    return node.hash_at(as_number(asked))
 
 
 def _header(node: Node, params: Params) -> Json:
-    number = node.number_of(_hash(params, 0))
+    number = node.number_of(hash_at(params, 0))
     return None if number is None else node.header(number)
 
 
 def _block(node: Node, params: Params) -> Json:
-    number = node.number_of(_hash(params, 0))
+    number = node.number_of(hash_at(params, 0))
     if number is None:
         return None
     block = {"header": node.header(number), "extrinsics": node.extrinsics(number)}
@@ -73,7 +73,7 @@ def _metadata(node: Node, _params: Params) -> Json:
 
 def _call(node: Node, params: Params) -> Json:
     """Call a runtime API, named ``Api_method``."""
-    name, data = _text(params, 0), _bytes(params, 1)
+    name, data = text_at(params, 0), bytes_at(params, 1)
     if name == "Metadata_metadata_at_version":
         asked = int.from_bytes(data, "little")
         found = b"\x01" + octets(node.codec.metadata) if asked == VERSION else b"\x00"
@@ -82,7 +82,7 @@ def _call(node: Node, params: Params) -> Json:
         return f"0x{sequence([VERSION.to_bytes(4, 'little')]).hex()}"
     api, _, method = name.partition("_")
     try:
-        with node.state(_hash(params, 2)) as state:
+        with node.state(hash_at(params, 2)) as state:
             arguments = node.codec.arguments(api, method, data)
             return f"0x{state.raw_answer(api, method, arguments).hex()}"
     except NotDescribed as error:
@@ -92,37 +92,37 @@ def _call(node: Node, params: Params) -> Json:
 
 
 def _storage(node: Node, params: Params) -> Json:
-    key = _bytes(params, 0)
-    with node.state(_hash(params, 1)) as state:
+    key = bytes_at(params, 0)
+    with node.state(hash_at(params, 1)) as state:
         value = state.raw_at(key)
     return None if value is None else f"0x{value.hex()}"
 
 
 def _query_storage_at(node: Node, params: Params) -> Json:
-    keys = _at(params, 0)
+    keys = at(params, 0)
     if not isinstance(keys, list) or len(keys) > MAX_PAGE:
         raise RpcError(INVALID_PARAMS, f"Invalid params: expected at most {MAX_PAGE} keys")
-    hash_ = _hash(params, 1) or node.hash_at(node.head().block)
+    hash_ = hash_at(params, 1) or node.hash_at(node.head().block)
     with node.state(hash_) as state:
-        values = [state.raw_at(_from_hex(key)) for key in keys]
+        values = [state.raw_at(from_hex(key)) for key in keys]
     changes = [[key, None if value is None else f"0x{value.hex()}"] for key, value in zip(keys, values, strict=True)]
     return [{"block": hash_, "changes": changes}]
 
 
 def _keys_paged(node: Node, params: Params) -> Json:
-    prefix, count = _bytes(params, 0), max(0, min(_number(_at(params, 1)), MAX_PAGE))
-    start = _from_hex(_at(params, 2)) if _at(params, 2) is not None else b""
-    with node.state(_hash(params, 3)) as state:
+    prefix, count = bytes_at(params, 0), max(0, min(as_number(at(params, 1)), MAX_PAGE))
+    start = from_hex(at(params, 2)) if at(params, 2) is not None else b""
+    with node.state(hash_at(params, 3)) as state:
         keys = [key for key in state.keys(prefix) if key > start or not start]
     return [f"0x{key.hex()}" for key in keys[:count]]
 
 
 def _next_index(node: Node, params: Params) -> Json:
-    return node.next_nonce(_text(params, 0))
+    return node.next_nonce(text_at(params, 0))
 
 
 def _submit(node: Node, params: Params) -> Json:
-    return node.submit(_bytes(params, 0)).hash
+    return node.submit(bytes_at(params, 0)).hash
 
 
 def _health(_node: Node, _params: Params) -> Json:
@@ -162,50 +162,3 @@ METHODS: Mapping[str, Answer] = {
     "system_name": lambda _node, _params: _NAME,
     "system_version": lambda node, _: str(node.codec.spec_version),
 }
-
-
-def _at(params: Params, index: int) -> Json:
-    return params[index] if index < len(params) else None
-
-
-def _hash(params: Params, index: int) -> str | None:
-    value = _at(params, index)
-    if value is None or isinstance(value, str):
-        return value
-    raise RpcError(INVALID_PARAMS, f"Invalid params: expected a block's hash, not {value!r:.80}")
-
-
-def _text(params: Params, index: int) -> str:
-    value = _at(params, index)
-    if isinstance(value, str):
-        return value
-    raise RpcError(INVALID_PARAMS, f"Invalid params: expected a text, not {value!r:.80}")
-
-
-def _number(value: Json) -> int:
-    """Return a number, which some clients send as hex."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.startswith("0x"):
-        return int.from_bytes(_from_hex(value), "big")
-    raise RpcError(INVALID_PARAMS, f"Invalid params: expected a number, not {value!r:.80}")
-
-
-def _bytes(params: Params, index: int) -> bytes:
-    return _from_hex(_at(params, index))
-
-
-def _from_hex(value: Json) -> bytes:
-    """Return bytes from hex, with or without 0x."""
-    if isinstance(value, str):
-        digits = value.removeprefix("0x")
-        try:
-            return bytes.fromhex(digits.zfill(len(digits) + len(digits) % 2))
-        except ValueError as error:
-            raise RpcError(INVALID_PARAMS, f"Invalid params: no hex: {value!r:.80}") from error
-    raise RpcError(INVALID_PARAMS, f"Invalid params: expected hex, not {value!r:.80}")
-
-
-def raw_extrinsic(params: Params) -> bytes:
-    """Return the extrinsic that is being submitted."""
-    return _bytes(params, 0)

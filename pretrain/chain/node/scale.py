@@ -5,14 +5,14 @@ of a ``Composite`` or an ``Enum``. Ids are handed out in the order of first use,
 the same bytes.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from pretrain.chain.node.type_names import Parsed, parse
 
 _PRIMITIVES = (
     "bool", "char", "str", "u8", "u16", "u32", "u64", "u128", "u256", "i8", "i16", "i32", "i64", "i128", "i256",
 )  # fmt: skip
-_TOKEN = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*|\d+|[<>\[\](),;])")
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class Registry:
 
     def id_of(self, expression: str) -> int:
         """Return the id of a type, after adding it and what it is made of."""
-        return self._add(_Parser(expression).whole())
+        return self._add(parse(expression))
 
     def encode(self) -> bytes:
         """Return the registry: every type used so far."""
         return sequence(compact(number) + self._types[number] for number in sorted(self._types))
 
-    def _add(self, parsed: "Parsed") -> int:
+    def _add(self, parsed: Parsed) -> int:
         known = self._ids.get(parsed.text)
         if known is not None:
             return known
@@ -128,7 +128,7 @@ class Registry:
         self._types[number] = self._definition(parsed)
         return number
 
-    def _definition(self, parsed: "Parsed") -> bytes:
+    def _definition(self, parsed: Parsed) -> bytes:
         """Return path, parameters, definition and docs of one type."""
         inner = [self._add(part) for part in parsed.parts]
         match parsed.kind:
@@ -150,7 +150,7 @@ class Registry:
                 written = self._named_type(parsed)
         return written
 
-    def _named_type(self, parsed: "Parsed") -> bytes:
+    def _named_type(self, parsed: Parsed) -> bytes:
         if parsed.kind not in self._named:
             raise ValueError(f"the type {parsed.text!r}: nothing is described under {parsed.kind!r}")
         named = self._named[parsed.kind]
@@ -174,76 +174,6 @@ class Registry:
             + sequence([])
             for field in fields
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A type expression, taken apart."""
-
-    kind: str
-    parts: tuple["Parsed", ...] = ()
-    length: int = 0
-    """Of an array."""
-
-    @property
-    def text(self) -> str:
-        """The expression in one spelling."""
-        inner = ", ".join(part.text for part in self.parts)
-        match self.kind:
-            case "tuple":
-                return f"({inner})"
-            case "array":
-                return f"[{inner}; {self.length}]"
-        return f"{self.kind}<{inner}>" if self.parts else self.kind
-
-
-class _Parser:
-    """Reads one type expression by recursive descent."""
-
-    def __init__(self, expression: str) -> None:
-        self._expression = expression
-        self._tokens = _TOKEN.findall(expression)
-        self._next = 0
-
-    def whole(self) -> Parsed:
-        parsed = self._type()
-        if self._next != len(self._tokens):
-            raise ValueError(f"the type {self._expression!r} goes on after its end")
-        return parsed
-
-    def _type(self) -> Parsed:
-        word = self._take()
-        if word == "(":
-            return Parsed("tuple", self._list(")"))
-        if word == "[":
-            inner = self._type()
-            self._take(";")
-            length = int(self._take())
-            self._take("]")
-            return Parsed("array", (inner,), length)
-        if self._peek() == "<":
-            self._take()
-            return Parsed(word, self._list(">"))
-        return Parsed(word)
-
-    def _list(self, end: str) -> tuple[Parsed, ...]:
-        parts: list[Parsed] = []
-        while self._peek() != end:
-            parts.append(self._type())
-            if self._peek() != end:
-                self._take(",")
-        self._take(end)
-        return tuple(parts)
-
-    def _peek(self) -> str:
-        return self._tokens[self._next] if self._next < len(self._tokens) else ""
-
-    def _take(self, expected: str = "") -> str:
-        word = self._peek()
-        if not word or (expected and word != expected):
-            raise ValueError(f"the type {self._expression!r}: expected {expected or 'a type'} at part {self._next}")
-        self._next += 1
-        return word
 
 
 def _path(path: str) -> bytes:

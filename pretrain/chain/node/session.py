@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from pretrain.chain.node import methods, rpc
 from pretrain.chain.node.faults import Cut, Fault, FaultSource, interfere
 from pretrain.chain.node.node import Node
+from pretrain.chain.node.parameters import bytes_at
 from pretrain.chain.node.rpc import Json, Request, RpcError
 from pretrain.chain.node.watch import Watch
 from pretrain.errors import ChainUnavailable
@@ -160,7 +161,7 @@ class Session:
 
     async def _submitted(self, request: Request, node: Node) -> AsyncIterator[Json]:
         """Submit an extrinsic and return what happens to it until its block is finalised."""
-        raw = methods.raw_extrinsic(request.params)
+        raw = bytes_at(request.params, 0)
         taken = await asyncio.to_thread(node.submit, raw)
         return self._fate(taken.block)
 
