@@ -18,7 +18,8 @@ from pretrain.chain import calls, local
 from pretrain.chain.calls import Call, CommitmentField, SetCommitment, SignedCall
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.hyperparameters import Hyperparameters
-from pretrain.chain.node.codec import SS58_FORMAT, TRANSACTION_VERSION, Codec
+from pretrain.chain.node.codec import TRANSACTION_VERSION, Codec
+from pretrain.chain.node.description import SS58_FORMAT
 from pretrain.chain.node.extrinsics import Era, hash_of, parse
 from pretrain.chain.node.node import Node, open_node
 from pretrain.chain.node.rpc import RpcError

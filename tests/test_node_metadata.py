@@ -15,8 +15,8 @@ from pretrain.chain import rules
 from pretrain.chain.calls import CommitmentField, SetCommitment
 from pretrain.chain.genesis import Genesis, Parameters
 from pretrain.chain.node import answers, commitments, events, metadata, pallets, pool
-from pretrain.chain.node.codec import SS58_FORMAT, Codec
-from pretrain.chain.node.description import describe
+from pretrain.chain.node.codec import Codec
+from pretrain.chain.node.description import SS58_FORMAT, describe
 from pretrain.chain.node.node import open_node
 from pretrain.chain.node.scale import Composite, Field, Registry, compact, read_compact
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pretrain.chain import epochs
 from pretrain.chain.genesis import RAO
-from pretrain.chain.node.description import NOBODY
 from pretrain.chain.node.past import Past
+from pretrain.chain.node.storage_items import NOBODY
 from pretrain.chain.state import Slot
 from pretrain.types import Block
 

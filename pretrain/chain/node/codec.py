@@ -8,10 +8,9 @@ import bittensor_core
 
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.node import metadata
-from pretrain.chain.node.description import describe
+from pretrain.chain.node.description import SS58_FORMAT, describe
 from pretrain.chain.node.metadata import Description, Item
 
-SS58_FORMAT = 42
 TRANSACTION_VERSION = 1
 _PREFIX_BYTES = 32
 """Of a storage key: two hashes, of the pallet's name and of the item's."""

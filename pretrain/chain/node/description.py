@@ -7,6 +7,7 @@ library carries of it); indices of calls and events are our own, as a client rea
 from functools import cache
 
 from pretrain.chain.genesis import Genesis
+from pretrain.chain.node import storage_items
 from pretrain.chain.node.metadata import (
     CallForm,
     Constant,
@@ -20,17 +21,11 @@ from pretrain.chain.node.metadata import (
 from pretrain.chain.node.runtime_types import TYPES
 from pretrain.chain.node.scale import Field, Variant
 
-U16_MAX = 65_535
-MECHANISM_STRIDE = 4_096
-"""The index under which a mechanism's rows are stored is mechanism * 4096 + netuid."""
-NOBODY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
-"""The account of 32 zero bytes, which owns what nobody owns."""
-_NETUID = ("Identity", "NetUid")
-_INDEX = ("Identity", "u16")
-_ACCOUNT = ("Blake2_128Concat", "AccountId32")
 _INFO = Field("DispatchEventInfo", "dispatch_info")
 _WHO = Field("AccountId32", "who")
 
+SS58_FORMAT = 42
+"""Of every address of this network."""
 SUBTENSOR_ERRORS = {
     "HotKeyNotRegisteredInSubNet": 4, "HotKeyAccountNotExists": 5, "HotKeyNotRegisteredInNetwork": 6,
     "NonAssociatedColdKey": 7, "NotEnoughStake": 8, "NotEnoughStakeToWithdraw": 9, "NotEnoughStakeToSetWeights": 10,
@@ -65,9 +60,13 @@ def _machinery(genesis: Genesis) -> tuple[Pallet, ...]:
     """Return the pallets every chain of this kind has."""
     slot = max(1, int(genesis.parameters.block_time * 1_000))
     fees = (Variant("TransactionFeePaid", 0, (_WHO, Field("TaoBalance", "actual_fee"), Field("TaoBalance", "tip"))),)
+    constants = (
+        Constant("BlockHashCount", "u32", storage_items.BLOCK_HASH_COUNT),
+        Constant("SS58Prefix", "u16", SS58_FORMAT),
+    )
     return (
-        Pallet("System", 0, _SYSTEM_ITEMS, (CallForm("remark", 0, (("remark", "Vec<u8>"),)),), _SYSTEM_EVENTS,
-               SYSTEM_ERRORS, (Constant("BlockHashCount", "u32", BLOCK_HASH_COUNT), Constant("SS58Prefix", "u16", 42))),
+        Pallet("System", 0, storage_items.SYSTEM, (CallForm("remark", 0, (("remark", "Vec<u8>"),)),), _SYSTEM_EVENTS,
+               SYSTEM_ERRORS, constants),
         Pallet("Timestamp", 2, (Item("Now", "u64", default=0),), (CallForm("set", 0, (("now", "Compact<u64>"),)),)),
         Pallet("Aura", 3, constants=(Constant("SlotDuration", "u64", slot),)),
         Pallet("Balances", 5, (Item("TotalIssuance", "TaoBalance", default=0),), errors=BALANCES_ERRORS,
@@ -76,19 +75,6 @@ def _machinery(genesis: Genesis) -> tuple[Pallet, ...]:
     )  # fmt: skip
 
 
-BLOCK_HASH_COUNT = 2_400
-"""How far back the runtime knows hashes of blocks: a call born before that can not be checked."""
-_SYSTEM_ITEMS = (
-    Item("Account", "AccountInfo", (_ACCOUNT,), {
-        "nonce": 0, "consumers": 0, "providers": 0, "sufficients": 0,
-        "data": {"free": 0, "reserved": 0, "frozen": 0, "flags": 1 << 127},
-    }),
-    Item("BlockHash", "H256", (("Twox64Concat", "u32"),), "0x" + 64 * "0"),
-    Item("Number", "u32", default=0),
-    Item("ParentHash", "H256", default="0x" + 64 * "0"),
-    Item("Events", "Vec<EventRecord>", default=()),
-    Item("EventCount", "u32", default=0),
-)  # fmt: skip
 _SYSTEM_EVENTS = (
     Variant("ExtrinsicSuccess", 0, (_INFO,)),
     Variant("ExtrinsicFailed", 1, (Field("DispatchError", "dispatch_error"), _INFO)),
@@ -96,75 +82,10 @@ _SYSTEM_EVENTS = (
 
 
 def _subtensor() -> Pallet:
-    return Pallet("SubtensorModule", 7, (*_SUBNET_ITEMS, *_NEURON_ITEMS, *_COMMIT_ITEMS), _SUBTENSOR_CALLS,
+    return Pallet("SubtensorModule", 7, storage_items.SUBTENSOR, _SUBTENSOR_CALLS,
                   _SUBTENSOR_EVENTS, SUBTENSOR_ERRORS)  # fmt: skip
 
 
-def _per_subnet(name: str, value: str, default: object) -> Item:
-    return Item(name, value, (_NETUID,), default)
-
-
-_SUBNET_ITEMS = (
-    Item("TotalNetworks", "u16", default=0),
-    _per_subnet("TokenSymbol", "Vec<u8>", "0x"),
-    _per_subnet("NetworksAdded", "bool", default=False),
-    _per_subnet("SubnetworkN", "u16", 0),
-    _per_subnet("SubnetOwner", "AccountId32", NOBODY),
-    _per_subnet("SubnetOwnerHotkey", "AccountId32", NOBODY),
-    _per_subnet("NetworkRegisteredAt", "u64", 0),
-    _per_subnet("NetworkRegistrationAllowed", "bool", default=False),
-    _per_subnet("MechanismCountCurrent", "MechId", 1),
-    _per_subnet("SubnetEpochConsensus", "EpochConsensus", "Yuma"),
-    _per_subnet("Burn", "TaoBalance", 0),
-    _per_subnet("CollateralLockShare", "u16", 0),
-    _per_subnet("Tempo", "u16", 0),
-    _per_subnet("LastEpochBlock", "u64", 0),
-    _per_subnet("PendingEpochAt", "u64", 0),
-    _per_subnet("SubnetEpochIndex", "u64", 0),
-    _per_subnet("BlocksSinceLastStep", "u64", 0),
-    _per_subnet("LastMechansimStepBlock", "u64", 0),
-    _per_subnet("CommitRevealWeightsEnabled", "bool", default=False),
-    _per_subnet("RevealPeriodEpochs", "u64", 1),
-    Item("CommitRevealWeightsVersion", "u16", default=4),
-    _per_subnet("WeightsSetRateLimit", "u64", 0),
-    _per_subnet("WeightsVersionKey", "u64", 0),
-    _per_subnet("MinAllowedWeights", "u16", 0),
-    _per_subnet("MaxWeightsLimit", "u16", U16_MAX),
-    _per_subnet("MaxAllowedUids", "u16", 0),
-    _per_subnet("MaxAllowedValidators", "u16", 0),
-    _per_subnet("ImmunityPeriod", "u16", 0),
-    _per_subnet("ActivityCutoff", "u16", 0),
-    _per_subnet("MaxRegistrationsPerBlock", "u16", 0),
-    _per_subnet("Kappa", "u16", 0),
-    _per_subnet("BondsMovingAverage", "u64", 0),
-    _per_subnet("Yuma3On", "bool", default=False),
-    _per_subnet("LiquidAlphaOn", "bool", default=False),
-    Item("StakeThreshold", "u64", default=0),
-)
-_NEURON_ITEMS = (
-    Item("Owner", "AccountId32", (_ACCOUNT,), NOBODY),
-    Item("OwnedHotkeys", "Vec<AccountId32>", (_ACCOUNT,), ()),
-    Item("Uids", "u16", (_NETUID, _ACCOUNT)),
-    Item("Keys", "AccountId32", (_NETUID, _INDEX), NOBODY),
-    Item("IsNetworkMember", "bool", (_ACCOUNT, _NETUID), default=False),
-    Item("BlockAtRegistration", "u64", (_NETUID, _INDEX), 0),
-    Item("TotalHotkeyAlpha", "AlphaBalance", (_ACCOUNT, _NETUID), 0),
-    _per_subnet("Active", "Vec<bool>", ()),
-    _per_subnet("ValidatorPermit", "Vec<bool>", ()),
-    _per_subnet("Consensus", "Vec<PerU16>", ()),
-    _per_subnet("Dividends", "Vec<PerU16>", ()),
-    _per_subnet("Emission", "Vec<AlphaBalance>", ()),
-    _per_subnet("ValidatorTrust", "Vec<PerU16>", ()),
-    _per_subnet("Incentive", "Vec<PerU16>", ()),
-    _per_subnet("LastUpdate", "Vec<u64>", ()),
-    Item("Weights", "Vec<(u16, u16)>", (_NETUID, _INDEX), ()),
-    Item("Bonds", "Vec<(u16, u16)>", (_NETUID, _INDEX), ()),
-)
-_COMMIT_ITEMS = (
-    Item("WeightCommits", "Vec<(H256, u64, u64, u64)>", (("Twox64Concat", "NetUid"), ("Twox64Concat", "AccountId32"))),
-    Item("TimelockedWeightCommits", "Vec<(AccountId32, u64, BoundedBytes, u64)>",
-         (("Twox64Concat", "NetUid"), ("Twox64Concat", "u64")), ()),
-)  # fmt: skip
 _ROW = (("weights", "Vec<u16>"), ("version_key", "u64"))
 _REVEAL = (("uids", "Vec<u16>"), ("values", "Vec<u16>"), ("salt", "Vec<u16>"), ("version_key", "u64"))
 _SEALED = (("commit", "BoundedBytes"), ("reveal_round", "u64"))
@@ -202,17 +123,9 @@ _SUBTENSOR_EVENTS = (
 
 
 def _commitments() -> Pallet:
-    space = ("Twox64Concat", "AccountId32")
-    items = (
-        Item("CommitmentOf", "Registration", (_NETUID, space)),
-        Item("LastCommitment", "u32", (_NETUID, space)),
-        Item("RevealedCommitments", "Vec<(Vec<u8>, u64)>", (_NETUID, space)),
-        Item("UsedSpaceOf", "UsageTracker", (_NETUID, space)),
-        Item("MaxSpace", "u32", default=3_100),
-    )
     event = Variant("Commitment", 0, (Field("NetUid", "netuid"), _WHO))
     call = CallForm("set_commitment", 0, (_SUBNET, ("info", "CommitmentInfo")))
-    return Pallet("Commitments", 18, items, (call,), (event,), COMMITMENTS_ERRORS,
+    return Pallet("Commitments", 18, storage_items.COMMITMENTS, (call,), (event,), COMMITMENTS_ERRORS,
                   (Constant("MaxFields", "u32", MAX_FIELDS),))  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import bittensor_core
 
 from pretrain import wallet
-from pretrain.chain.node.codec import SS58_FORMAT, TRANSACTION_VERSION
+from pretrain.chain.node.codec import TRANSACTION_VERSION
+from pretrain.chain.node.description import SS58_FORMAT
 from pretrain.chain.node.scale import compact, read_compact
 from pretrain.types import Hotkey
 

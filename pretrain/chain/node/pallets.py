@@ -10,8 +10,8 @@ from typing import TypeAlias
 from pretrain.chain import epochs
 from pretrain.chain.commit_reveal import TIMELOCK_VERSION
 from pretrain.chain.node import commitments, events, hidden_rows
-from pretrain.chain.node.description import BLOCK_HASH_COUNT
 from pretrain.chain.node.past import Past
+from pretrain.chain.node.storage_items import BLOCK_HASH_COUNT
 from pretrain.chain.state import Slot
 from pretrain.types import Block
 

@@ -8,9 +8,9 @@ from pretrain.chain.calls import Call
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.node import translate
 from pretrain.chain.node.codec import Codec
-from pretrain.chain.node.description import BLOCK_HASH_COUNT
 from pretrain.chain.node.extrinsics import Extrinsic, Signed, hash_of, is_signed_by_its_signer, parse
 from pretrain.chain.node.rpc import ALREADY_IMPORTED, INVALID_TRANSACTION, RpcError
+from pretrain.chain.node.storage_items import BLOCK_HASH_COUNT
 from pretrain.chain.state import block_hash
 from pretrain.errors import Refused
 from pretrain.types import Block
