@@ -9,14 +9,14 @@ from typing import Any
 
 import bittensor_core
 import pytest
-from bittensor.error_map import INVALID_TRANSACTION_ERRORS
+from bittensor.error_map import CUSTOM_TRANSACTION_ERRORS, INVALID_TRANSACTION_ERRORS
 from hypothesis import given
 from hypothesis import strategies as st
 from subnet import START, Pair, Subnet, commitment, pair, parameters, subnet
 
 from pretrain.chain import calls, local
 from pretrain.chain.calls import Call, CommitmentField, SetCommitment, SignedCall
-from pretrain.chain.genesis import Genesis
+from pretrain.chain.genesis import RAO, Genesis
 from pretrain.chain.hyperparameters import Hyperparameters
 from pretrain.chain.node.codec import TRANSACTION_VERSION, Codec
 from pretrain.chain.node.description import SS58_FORMAT
@@ -28,6 +28,7 @@ from pretrain.types import Block
 
 WORDS = {name: needle for needle, name in INVALID_TRANSACTION_ERRORS}
 """What the client library looks for in a pool's answer, by the name it gives the error."""
+SLIPPED = next(number for number, name in CUSTOM_TRANSACTION_ERRORS.items() if name == "SlippageTooHigh")
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,27 @@ def test_a_call_of_the_runtime_that_this_chain_does_not_take_is_said_to_be_not_e
     raw = signed(node, net.pairs[2], ("System", "remark", {"remark": "hello"}))
 
     assert WORDS["Call"] in str(refusal(node, raw)[2]).lower()
+
+
+def test_a_sealed_row_that_is_longer_than_any_runtime_takes_has_no_valid_form(net: Subnet, node: Node) -> None:
+    terms: dict[str, object] = {"netuid": 9, "reveal_round": 1, "commit_reveal_version": 4}
+    calls_ = [
+        ("SubtensorModule", "commit_timelocked_weights", terms | {"commit": b"\xff" * length})
+        for length in (5_000, 5_001)
+    ]
+
+    assert node.submit(signed(node, net.pairs[0], calls_[0])).block == 13
+    assert refusal(node, signed(node, net.pairs[0], calls_[1], Signing(1)))[0] == 1001
+
+
+def test_a_stake_with_a_limit_below_the_only_price_there_is_slips(net: Subnet, node: Node) -> None:
+    terms: dict[str, object] = {
+        "hotkey": net.pairs[2].address, "netuid": 9, "amount_staked": RAO, "limit_price": RAO - 1,
+        "allow_partial": False,
+    }  # fmt: skip
+    answer = refusal(node, signed(node, net.pairs[2], ("SubtensorModule", "add_stake_limit", terms)))
+
+    assert answer == (1010, "Invalid Transaction", f"Custom error: {SLIPPED}")
 
 
 def test_text_that_looks_like_hex_is_not_taken_for_other_bytes(net: Subnet, node: Node) -> None:

@@ -203,6 +203,14 @@ def test_a_chains_state_is_shown_for_every_item_and_method(net: Subnet) -> None:
     assert nobody is None
 
 
+def test_a_map_is_listed_by_what_is_left_of_its_keys(net: Subnet) -> None:
+    net.at(3)
+    with open_node(net.path, net.clock).state(None) as state:
+        keys = [state.entries("SubtensorModule", "Keys", fixed) for fixed in ((9,), (8,))]
+
+    assert keys == [[(uid, each.address) for uid, each in enumerate(net.pairs)], []]
+
+
 def test_a_value_that_is_not_stored_reads_as_its_default_or_as_nothing(net: Subnet) -> None:
     net.at(3)
     with open_node(net.path, net.clock).state(None) as state:

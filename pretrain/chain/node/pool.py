@@ -23,6 +23,8 @@ ADMISSION = {
     "BadGenesis": "Transaction has a bad signature",
 }
 """What a pool says of a call that is refused at admission; this node keeps no future ones."""
+_CUSTOM = {**rules.POOL_CODES, "SlippageTooHigh": 8}
+"""Numbers of the pool's refusals: the chain's, and that of a limit on the price, which only clients of a node name."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def _check_signature(
 def _answer(refused: Refused) -> RpcError:
     if refused.code in ADMISSION:
         return _invalid(ADMISSION[refused.code])
-    if refused.code in rules.POOL_CODES:
-        return _invalid(f"Custom error: {rules.POOL_CODES[refused.code]}")
+    if refused.code in _CUSTOM:
+        return _invalid(f"Custom error: {_CUSTOM[refused.code]}")
     if refused.code == "CallFiltered":
         return _invalid("Transaction call is not expected")
     return RpcError(VERIFICATION, f"Verification Error: {refused}")
