@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from pretrain.commands import bench, chain, commitment, competitions, localnet, score
+from pretrain.commands import bench, chain, commitment, competitions, doctor, localnet, score
 from pretrain.errors import PretrainError
 
 WRONG = 2
@@ -23,6 +23,7 @@ First commands:
   pretrain competitions show competitions/localnet.yaml --block 0
   pretrain commitment decode TEXT                 what a text on chain names
   pretrain score MODEL --competition 1            what a validator would measure
+  pretrain doctor validator --wallet.name alice   is everything in place? the same with miner
 
 \b
 Exit code: 0 it is so, 1 it is not so, 2 the question was wrong.
@@ -38,6 +39,7 @@ app.add_typer(commitment.app, name="commitment")
 app.command("score")(score.score)
 app.add_typer(bench.app, name="bench")
 app.add_typer(chain.app, name="chain")
+app.add_typer(doctor.app, name="doctor")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -254,6 +254,12 @@ class RunSettings(PublishSettings, ScoreSettings, TrainSettings):
     publish: Publish = Publish()
 
 
+class MinerDoctorSettings(RunSettings):
+    """``pretrain doctor miner``: what ``miner.py run`` is told, before there is anything to publish."""
+
+    repo: Repo = Field(default="NAMESPACE/NAME", description="to publish to; not needed here")
+
+
 class ValidatorSettings(_Connected):
     """``validator.py``."""
 

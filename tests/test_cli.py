@@ -160,7 +160,7 @@ def test_check_of_a_right_file_is_0_with_notes_and_its_digest(run: Ask) -> None:
     code, out, err = run("competitions", "check", "small.yaml")
     lines = out.splitlines()
     assert (code, err, [line.split(":")[:2] for line in lines[:-1]]) == (0, "", [["note", " small.yaml"]] * 3)
-    assert lines[-1].startswith("small.yaml: right; 2 phase(s), digest 4bea1a95")
+    assert lines[-1].startswith("small.yaml: right; 2 phase(s), digest da116458")
 
 
 def test_check_refuses_what_is_not_pinned_when_asked_to(run: Ask) -> None:

@@ -1,0 +1,85 @@
+"""What ``pretrain doctor`` has found out, before any judgement: frozen values, so that a test writes them down."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pretrain.chain import Network, Standing
+from pretrain.commitment import Entry
+from pretrain.types import CompetitionId, Digest, Hotkey
+
+Role = Literal["miner", "validator"]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that could not be found out, and why, in one line."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags, the environment and ``.env`` say."""
+
+    role: Role
+    network: str
+    fallback: tuple[str, ...]
+    netuid: int | None
+    """None: the one that the competition file names."""
+    wallet: str
+    hotkey: str
+    wallets: str
+    """The folder of the wallets."""
+    competitions: str
+    """The competition file."""
+    competition: CompetitionId | None
+    """The one that a miner enters."""
+    dir: str
+    hub: str
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the chain is a file on this machine."""
+        return self.network.startswith("file:")
+
+
+@dataclass(frozen=True)
+class Contests:
+    """What counts of the competition file."""
+
+    digest: Digest
+    netuid: int
+    weights_interval: int
+    names: Mapping[CompetitionId, str]
+    max_bytes: Mapping[CompetitionId, int]
+    """The largest model that may enter each."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that is judged; what could not be found out stands there as its trouble."""
+
+    asked: Asked
+    now: float
+    """Seconds since the Unix epoch."""
+    contests: Contests | Trouble
+    hotkey: Hotkey | Trouble
+    network: Network | Trouble
+    standing: Standing | Trouble
+    entry: Entry | Trouble | None
+    """What the hotkey has committed; None: nothing well-formed."""
+    free: int | Trouble
+    """Bytes on the disk that holds the folder."""
+    device: str | Trouble
+    """What the device asked for is and has."""
+    hub: str | Trouble
+    token: bool
+    """Whether HF_TOKEN is set; never what it is."""
+
+    @property
+    def netuid(self) -> int | None:
+        """The subnet that is meant."""
+        if self.asked.netuid is not None or isinstance(self.contests, Trouble):
+            return self.asked.netuid
+        return self.contests.netuid

@@ -1,0 +1,236 @@
+"""What ``pretrain doctor`` makes of what it found: facts in, checks out."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretrain.chain import Head, Network, Neuron, Standing
+from pretrain.commitment import Commitment, Entry
+from pretrain.doctor import Check, Level, examine
+from pretrain.facts import Asked, Contests, Facts, Role, Trouble
+from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision, Uid
+
+HOTKEY = Hotkey("5Alice")
+NOW = 10_000.0
+ENTRY = Entry(
+    HOTKEY,
+    Block(900),
+    Commitment("alice", "model", Revision("0" * 40), Digest("A" * 43 + "="), CompetitionId(1)),
+)
+
+
+def facts(role: Role = "validator", network: str = "finney") -> Facts:
+    """Return a set-up in which everything is in place."""
+    neuron = Neuron(Uid(3), HOTKEY, 500.0, permit=True, incentive=0.0, last_update=Block(950))
+    return Facts(
+        asked=Asked(
+            role=role,
+            network=network,
+            fallback=(),
+            netuid=None,
+            wallet="alice",
+            hotkey="default",
+            wallets="~/w",
+            competitions="sn9.yaml",
+            competition=CompetitionId(1) if role == "miner" else None,
+            dir="here",
+            hub="folder:hub",
+        ),
+        now=NOW,
+        contests=Contests(
+            Digest("ab" * 32),
+            9,
+            100,
+            {CompetitionId(0): "prose", CompetitionId(1): "mixed"},
+            {CompetitionId(0): 10_000_000_000, CompetitionId(1): 1_000_000_000},
+        ),
+        hotkey=HOTKEY,
+        network=Network(network, "cd" * 32, 12.0),
+        standing=Standing(
+            head=Head(Block(1000), Block(998)),
+            head_time=NOW - 10,
+            endpoint="wss://node",
+            neuron=neuron,
+            coldkey="5Cold",
+            balance=2.5,
+            registration_cost=0.1,
+            weights_rate_limit=100,
+            commit_reveal=False,
+        ),
+        entry=ENTRY,
+        free=50_000_000_000,
+        device="cpu, 2 cores",
+        hub="folder:hub is there",
+        token=True,
+    )
+
+
+def check(name: str, found: Facts) -> Check:
+    return next(check for check in examine(found) if check.name == name)
+
+
+def standing(found: Facts, **changes: object) -> Facts:
+    """Return the facts with another standing."""
+    assert isinstance(found.standing, Standing)
+    return replace(found, standing=replace(found.standing, **changes))  # type: ignore[arg-type]
+
+
+def neuron(found: Facts, **changes: object) -> Facts:
+    """Return the facts with another neuron."""
+    assert isinstance(found.standing, Standing)
+    assert found.standing.neuron is not None
+    return standing(found, neuron=replace(found.standing.neuron, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("role", ["miner", "validator"])
+@pytest.mark.parametrize("network", ["finney", "file:chain.sqlite"])
+def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role, network: str) -> None:
+    found = examine(facts(role, network))
+    assert {(made.level, made.todo) for made in found} == {(Level.GREEN, "")}
+    names = {made.name for made in found}
+    own = {"commitment"} if role == "miner" else {"permit", "weights"}
+    common = {"competition file", "wallet", "network", "endpoint", "registration", "balance", "disk", "device", "hub"}
+    assert names == own | common | {"token"}
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "todo"),
+    [
+        ("competition file", "contests", "pretrain competitions check sn9.yaml"),
+        ("wallet", "hotkey", "--wallet.name"),
+        ("network", "network", "--subtensor.network"),
+        ("endpoint", "standing", "--subtensor.network"),
+        ("disk", "free", "--dir"),
+        ("device", "device", "--device cpu"),
+        ("hub", "hub", "--hub"),
+    ],
+)
+def test_what_could_not_be_found_out_is_red_with_its_reason_and_what_to_do(name: str, part: str, todo: str) -> None:
+    made = check(name, replace(facts(), **{part: Trouble("it is gone")}))  # type: ignore[arg-type]
+    assert (made.level, made.found, todo in made.todo) == (Level.RED, "it is gone", True)
+
+
+def test_what_hangs_on_it_waits_and_is_not_red_as_well() -> None:
+    gone = Trouble("no answer")
+    found = examine(replace(facts("miner"), network=gone, standing=gone, entry=gone))
+    assert [made.name for made in found if made.level is Level.RED] == ["network"]
+    waiting = {made.name for made in found if made.level is Level.YELLOW}
+    assert waiting == {"endpoint", "registration", "balance", "commitment"}
+
+
+BTCLI = "btcli subnets register --netuid 9 --network test --wallet alice --wallet-hotkey default --wallet-path ~/w"
+OURS = "pretrain chain register --wallet.name alice --wallet.hotkey default --wallet.path ~/w"
+
+
+@pytest.mark.parametrize(
+    ("network", "command"), [("test", BTCLI), ("file:c", f"{OURS} --subtensor.network file:c --netuid 9")]
+)
+def test_who_is_not_registered_is_told_the_command_and_its_price(network: str, command: str) -> None:
+    found = standing(facts("miner", network), neuron=None, coldkey=None, balance=0.0)
+    assert check("registration", found) == Check(
+        "registration", Level.RED, "5Alice is not registered on subnet 9", f"`{command}`; it costs 0.1 TAO"
+    )
+    assert check("balance", found).level is Level.YELLOW
+    assert "0.1 TAO" in check("balance", found).todo
+
+
+@pytest.mark.parametrize(("stake", "level"), [(0.0, Level.RED), (10.0, Level.YELLOW)])
+def test_without_a_permit_it_says_how_permits_come(stake: float, level: Level) -> None:
+    made = check("permit", neuron(facts(), permit=False, stake=stake))
+    assert (made.level, "permits are given at each epoch to the hotkeys with the most stake" in made.todo) == (
+        level,
+        True,
+    )
+
+
+@pytest.mark.parametrize(("network", "level"), [("finney", Level.YELLOW), ("file:x", Level.GREEN)])
+def test_an_empty_coldkey_is_worth_a_look_where_calls_may_cost_a_fee(network: str, level: Level) -> None:
+    assert check("balance", standing(facts(network=network), balance=0.0)).level is level
+
+
+@pytest.mark.parametrize(
+    ("age", "lag", "level"),
+    [
+        (60.0, 3, Level.GREEN),
+        (61.0, 3, Level.YELLOW),
+        (601.0, 3, Level.RED),
+        (5.0, 21, Level.YELLOW),
+        (5.0, 101, Level.RED),
+        (-3.0, 3, Level.GREEN),
+    ],
+)
+def test_a_chain_that_lags_or_stands_still_is_told(age: float, lag: int, level: Level) -> None:
+    head = Head(Block(1000), Block(1000 - lag))
+    made = check("endpoint", standing(facts(), head=head, head_time=NOW - age))
+    assert (made.level, "wss://node: block 1000" in made.found) == (level, True)
+
+
+def test_an_embedded_chain_that_stands_still_is_made_to_go_on() -> None:
+    made = check("endpoint", standing(facts(network="file:x"), head_time=0.0))
+    assert "pretrain chain resume --subtensor.network file:x" in made.todo
+
+
+def test_fallbacks_are_named() -> None:
+    asked = replace(facts().asked, fallback=("wss://b", "wss://c"))
+    assert check("endpoint", replace(facts(), asked=asked)).found.endswith("; then wss://b, wss://c")
+
+
+@pytest.mark.parametrize(("last", "level"), [(800, Level.GREEN), (799, Level.YELLOW)])
+def test_a_row_of_weights_that_is_long_due_is_told(last: int, level: Level) -> None:
+    made = check("weights", neuron(facts(), last_update=Block(last)))
+    assert (made.level, f"{1000 - last} blocks ago; due every 100" in made.found) == (level, True)
+
+
+def test_a_commitment_is_told_with_its_age_and_having_none_is_no_fault() -> None:
+    assert check("commitment", facts("miner")).found == (
+        "alice/model in competition 1, since block 900 (100 blocks ago)"
+    )
+    assert check("commitment", replace(facts("miner"), entry=None)).level is Level.GREEN
+    elsewhere = replace(ENTRY, commitment=replace(ENTRY.commitment, competition=CompetitionId(7)))
+    assert check("commitment", replace(facts("miner"), entry=elsewhere)).level is Level.YELLOW
+
+
+@pytest.mark.parametrize(
+    ("role", "free", "level"),
+    [
+        ("validator", 20_000_000_000, Level.GREEN),
+        ("validator", 19_999_999_999, Level.YELLOW),
+        ("validator", 9_999_999_999, Level.RED),
+        ("miner", 2_000_000_000, Level.GREEN),
+        ("miner", 1_999_999_999, Level.YELLOW),
+        ("miner", 999_999_999, Level.RED),
+    ],
+)
+def test_the_disk_must_hold_two_of_the_largest_models_and_a_miners_two_of_his(
+    role: Role, free: int, level: Level
+) -> None:
+    assert check("disk", replace(facts(role), free=free)).level is level
+
+
+def test_another_subnet_than_the_files_is_worth_a_look_and_an_unknown_competition_is_wrong() -> None:
+    other = replace(facts("miner"), asked=replace(facts("miner").asked, netuid=3))
+    made = check("competition file", other)
+    assert (made.level, "netuid 9, but --netuid 3 is asked for" in made.found) == (Level.YELLOW, True)
+    assert "netuid 3" in check("network", other).found
+    unknown = replace(facts("miner"), asked=replace(facts("miner").asked, competition=CompetitionId(7)))
+    made = check("competition file", unknown)
+    assert (made.level, made.todo) == (Level.RED, "give --competition: 0 (prose), 1 (mixed)")
+
+
+def test_a_token_is_needed_by_a_miner_alone() -> None:
+    levels = [check("token", replace(facts(role), token=False)).level for role in ("miner", "validator")]
+    assert levels == [Level.RED, Level.GREEN]
+
+
+PARTS = ["contests", "hotkey", "network", "standing", "entry", "free", "device", "hub"]
+
+
+@given(st.sets(st.sampled_from(PARTS)), st.sampled_from(["miner", "validator"]))
+def test_whatever_is_missing_every_check_answers_and_says_what_to_do_when_it_is_not_green(
+    missing: set[str], role: Role
+) -> None:
+    found = examine(replace(facts(role), token=False, **dict.fromkeys(missing, Trouble("gone"))))  # type: ignore[arg-type]
+    assert all((made.level is Level.GREEN) == (made.todo == "") for made in found)
+    assert len(found) == len(examine(facts(role)))
