@@ -9,7 +9,7 @@ from pretrain import scoring
 from pretrain.competition import Competition
 from pretrain.decision import Facts, after, decide, may_wait, waited
 from pretrain.describe import describe_all
-from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected
+from pretrain.errors import Cause, ChainUnavailable, EvaluatorUnavailable, HubUnavailable, ModelRejected
 from pretrain.judge import Job, Looked, choose, fetch, is_spoilt, judge, measure
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
@@ -28,6 +28,10 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     """
     started = time.monotonic()
     snapshot = await node.chain.snapshot(node.schedule.timing.sync_cadence)
+    if state.step is not None and snapshot.block <= state.step:  # an endpoint may be behind the one that told the head
+        raise ChainUnavailable(
+            f"block {snapshot.block} is the newest sync block that can be read, and was judged before"
+        )
     competition = node.schedule.pick(snapshot.block)
     if competition is None:
         return replace(state, step=snapshot.block), None

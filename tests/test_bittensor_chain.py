@@ -33,9 +33,8 @@ T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_PAUSE", 0.0)
-    monkeypatch.setenv("BITTENSOR_RUNTIME_CACHE_DIR", str(tmp_path / "runtime"))
 
 
 class Elsewhere(EmbeddedSubstrate):

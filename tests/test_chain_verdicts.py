@@ -73,6 +73,8 @@ def test_every_name_of_the_sdk_has_a_meaning() -> None:
         ("RateLimitExceeded", Meaning.LATER),
         ("SpaceLimitExceeded", Meaning.LATER),
         ("RevealTooEarly", Meaning.LATER),
+        ("BadProof", Meaning.AGAIN),
+        ("AncientBirthBlock", Meaning.AGAIN),
         ("AlreadyImported", Meaning.LOOK),
         ("Stale", Meaning.LOOK),
         ("FinalityTimeout", Meaning.LOOK),

@@ -103,16 +103,17 @@ def test_when_no_endpoint_answers_the_last_ones_reason_is_told_and_later_calls_t
     async def scenario() -> None:
         world = World(refuses=("a", "b"))
         connection = world.connection("a", "b")
-        with pytest.raises(ChainUnavailable, match="b: refused"):
+        with pytest.raises(ChainUnavailable, match="a: refused"):
             await connection.read(answer)
+        assert world.opened == ["a", "b", "a"]
         world.refuses = ()
-        assert await connection.read(answer) == "from a"
+        assert await connection.read(answer) == "from b"
         await connection.close()
 
     asyncio.run(scenario())
 
 
-def test_a_single_endpoint_is_tried_twice_for_its_socket_may_just_have_been_old() -> None:
+def test_a_single_endpoint_is_tried_a_few_times_for_its_socket_may_just_have_been_old() -> None:
     async def scenario() -> list[str]:
         world = World()
         connection = world.connection("a")
@@ -121,7 +122,7 @@ def test_a_single_endpoint_is_tried_twice_for_its_socket_may_just_have_been_old(
         await connection.close()
         return world.opened
 
-    assert asyncio.run(scenario()) == ["a", "a"]
+    assert asyncio.run(scenario()) == ["a", "a", "a"]
 
 
 def test_what_may_not_be_done_twice_is_done_once() -> None:
@@ -175,6 +176,23 @@ def test_a_caller_that_is_cancelled_leaves_the_client_to_the_others() -> None:
         return world
 
     assert asyncio.run(scenario()).opened == ["a"]
+
+
+def test_who_waits_for_a_client_that_another_gives_up_is_not_cancelled_with_it() -> None:
+    """A loop that ended as cancelled would end without a word, and its program would go on without it."""
+
+    async def scenario() -> list[str]:
+        world = World(hangs=("a",))
+        connection = world.connection("a", "b")
+        impatient = asyncio.create_task(connection.once(answer, 0.02))
+        patient = asyncio.create_task(connection.once(answer, 5.0))
+        told = await asyncio.gather(impatient, patient, return_exceptions=True)
+        assert all(isinstance(each, ChainUnavailable) for each in told)
+        assert await connection.read(answer) == "from b"
+        await connection.close()
+        return [str(each) for each in told]
+
+    assert asyncio.run(scenario()) == ["a did not answer within 0 s", "a was given up while it was waited for"]
 
 
 def test_a_client_that_does_not_close_holds_nobody_up() -> None:

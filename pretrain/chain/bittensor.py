@@ -171,6 +171,8 @@ class BittensorChain:
             block, last = Block(finalized - finalized % cadence), self._snapshot
             if last is not None and last.block == block:
                 return last
+            if last is not None and last.block > block:
+                raise ChainUnavailable(f"the node has fallen back: block {finalized} is the newest finalised one to it")
             return await reading.snapshot(backend, self._subnet, block, last.tie_hashes if last else {})
 
         self._snapshot = await self._read(read)
@@ -337,8 +339,9 @@ async def _answer(
     if error is None:
         return Answer(None if block is None else Block(block), text="it succeeded in a block that was not named")
     found = meaning(error.name, error.code.value)
-    if found is Meaning.LOOK and not attempt.sent:
-        raise ChainUnavailable(f"the node answers: {_one_line(error)}") from error
+    if found is Meaning.AGAIN or (found is Meaning.LOOK and not attempt.sent):
+        attempt.sent = False
+        raise ChainUnavailable(f"the node answers: {_one_line(error)}") from error  # and is left, with what it told us
     advice = "" if found is Meaning.LOOK else f"; {error.remediation}"
     return Answer(None, found, f"{_one_line(error)}{advice}", error.name or error.code.value)
 

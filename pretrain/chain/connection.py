@@ -17,6 +17,9 @@ from pretrain.errors import ChainUnavailable
 
 log = logging.getLogger("pretrain.chain")
 
+_ATTEMPTS = 3
+"""At a single endpoint: the first may meet an old socket, the second an endpoint that is just starting."""
+
 ClientT = TypeVar("ClientT")
 T = TypeVar("T")
 
@@ -66,7 +69,7 @@ class Connection(Generic[ClientT]):
 
     async def read(self, work: Callable[[ClientT], Awaitable[T]]) -> T:
         """Do what may be done twice, at each endpoint in turn until one answers; raises ChainUnavailable."""
-        attempts = max(2, len(self._endpoints))  # a single one may only have dropped an old socket
+        attempts = len(self._endpoints) + 1 if len(self._endpoints) > 1 else _ATTEMPTS
         for attempt in range(1, attempts):
             with suppress(ChainUnavailable):
                 return await self.once(work, self._deadlines.read)
@@ -88,6 +91,12 @@ class Connection(Generic[ClientT]):
         except self._access.lost as error:
             self._drop(opening)
             raise ChainUnavailable(f"{endpoint}: {_first_line(error)}") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the caller itself is to end
+            self._drop(opening)  # another caller gave up the client that this one waited for
+            raise ChainUnavailable(f"{endpoint} was given up while it was waited for") from error
 
     async def close(self) -> None:
         """Close the client, and wait for those that are being closed."""

@@ -16,6 +16,8 @@ class Meaning(StrEnum):
     """Refused, and so will the same call be at any time: somebody has to do something."""
     LATER = "later"
     """Refused for now: the same call is right after some blocks."""
+    AGAIN = "again"
+    """Not taken, for a reason that passes by itself: the same call, signed anew, is right at any time."""
     LOOK = "look"
     """It may be on chain or still get there: only the chain itself can tell."""
 
@@ -47,12 +49,15 @@ BY_NAME: Mapping[str, Meaning] = {
     "TooManyRegistrationsThisInterval": Meaning.LATER,
     "TooManyUnrevealedCommits": Meaning.LATER,
     "CommitQueueFull": Meaning.LATER,
+    "AncientBirthBlock": Meaning.AGAIN,
+    "BadProof": Meaning.AGAIN,  # signed over a block that was reorganised away, or over the runtime before an upgrade
+    "CannotLookup": Meaning.AGAIN,
+    "ExhaustsResources": Meaning.AGAIN,
+    "IndeterminateImplicit": Meaning.AGAIN,
     "AlreadyImported": Meaning.LOOK,
     "PriorityTooLow": Meaning.LOOK,  # another call of this key with the same nonce waits in the pool
     "Stale": Meaning.LOOK,
     "Future": Meaning.LOOK,
-    "ExhaustsResources": Meaning.LOOK,
-    "IndeterminateImplicit": Meaning.LOOK,
     "Usurped": Meaning.LOOK,
     "Retracted": Meaning.LOOK,
     "FinalityTimeout": Meaning.LOOK,

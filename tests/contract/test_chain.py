@@ -121,7 +121,6 @@ def _in_a_file(folder: Path) -> Iterator[Network]:
 )
 def network(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     monkeypatch.setattr(writing, "_PAUSE", 0.0)
-    monkeypatch.setenv("BITTENSOR_RUNTIME_CACHE_DIR", str(tmp_path / "runtime"))
     with request.param(tmp_path) as made:
         yield made
 
