@@ -88,7 +88,7 @@ async def main(settings: ValidatorSettings) -> None:
         pace = replace(pace, poll=min(LONGEST_POLL, block_time), block_time=block_time)
         listeners = Listeners(lambda report: voice.publish(report, tracker), voice.health)
         voice.health(None)
-        await _until_stopped(
+        await until_stopped(
             judge_forever(node, mind, memory, pace, listeners), set_weights_forever(node, mind, pace, listeners)
         )
 
@@ -105,7 +105,7 @@ async def _reach(stack: AsyncExitStack, opened: AbstractAsyncContextManager[Chai
     return chain, network.block_time
 
 
-async def _until_stopped(*loops: Coroutine[Any, Any, None]) -> None:
+async def until_stopped(*loops: Coroutine[Any, Any, None]) -> None:
     """Run loops side by side; what ends one of them ends all, and a ConfigError is raised as one."""
     try:
         async with asyncio.TaskGroup() as group:

@@ -1,19 +1,24 @@
 """The validator as its operator meets it: a real process on an embedded chain and hub."""
 
+import asyncio
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from pretrain.chain import local
+from pretrain.errors import ConfigError
 from pretrain.localnet import commands, prepare
 from pretrain.localnet.prepare import Options, Run
 from pretrain.memory import Memory
 from pretrain.report import from_json
+from pretrain.status import read_status
 
 NAME = "validator-1"
 
@@ -47,7 +52,11 @@ def wait_for(told: Callable[[], bool]) -> None:
 
 
 def steps(run: Run) -> list[int]:
-    lines = run.out / NAME / "steps.jsonl"
+    return steps_in(run.out / NAME)
+
+
+def steps_in(folder: Path) -> list[int]:
+    lines = folder / "steps.jsonl"
     return [from_json(line).block for line in lines.read_text().splitlines()] if lines.exists() else []
 
 
@@ -88,3 +97,50 @@ def test_a_wrong_flag_is_one_line_that_says_what_would_be_right(run: Run) -> Non
 def test_help_teaches_with_examples(run: Run) -> None:
     told, _ = (asked := start(run, "--help")).communicate(timeout=60)
     assert (asked.returncode, "--subtensor.network" in told, "examples:" in told) == (0, True, True)
+
+
+def test_without_a_chain_it_waits_says_so_and_leaves_at_once_when_asked(run: Run) -> None:
+    folder = run.out / "waiting"
+    waiting = start(run, "--subtensor.network", "ws://127.0.0.1:1", "--dir", str(folder))
+    wait_for(lambda: str(read_status(folder).get("doing", "")).startswith("waiting for the chain: ws://127.0.0.1:1"))
+    status = read_status(folder)
+    assert (status["weights"], status["age_of_averages"], "since" in status) == ("those on chain stay", None, True)
+    asked = time.monotonic()
+    waiting.send_signal(signal.SIGTERM)
+    told, _ = waiting.communicate(timeout=60)
+    assert (waiting.returncode, "Traceback" in told, told.count("waiting for the chain: ws://")) == (0, False, 1)
+    assert time.monotonic() - asked < 10
+
+
+def test_a_chain_that_comes_later_is_taken_up(run: Run) -> None:
+    folder, link = run.out / "later", run.out / "later.sqlite"
+    process = start(run, "--subtensor.network", f"file:{link}", "--dir", str(folder))
+    wait_for(lambda: str(read_status(folder).get("doing", "")).startswith("waiting for the chain: there is no chain"))
+    link.symlink_to(run.chain)
+    wait_for(lambda: read_status(folder).get("doing") == "waiting for the next sync block" or bool(steps_in(folder)))
+    process.send_signal(signal.SIGTERM)
+    told, _ = process.communicate(timeout=60)
+    assert (process.returncode, "the chain is back after" in told, "genesis" in told) == (0, True, True)
+
+
+def test_the_wrong_chain_ends_it_with_one_line(run: Run) -> None:
+    wrong = start(run, "--netuid", "3", "--dir", str(run.out / "wrong"))
+    told, _ = wrong.communicate(timeout=60)
+    line = f"error: --netuid 3: the chain in {run.chain} holds subnet {run.schedule.netuid}"
+    assert (wrong.returncode, told.splitlines()[-1]) == (2, line)
+
+
+def test_what_a_loop_finds_wrong_with_the_chain_later_is_one_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "neurons"))
+    validator = importlib.import_module("validator")
+
+    async def fails(error: Exception) -> None:
+        raise error
+
+    async def judges() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ConfigError, match="another chain"):
+        asyncio.run(validator.until_stopped(judges(), fails(ConfigError("another chain"))))
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(validator.until_stopped(judges(), fails(ZeroDivisionError())))

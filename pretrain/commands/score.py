@@ -21,7 +21,11 @@ def score(  # noqa: PLR0913 - one argument a flag
         str | None, typer.Option(metavar="HEX", help="Draw the windows of this seed, as a report names it.")
     ] = None,
     network: Annotated[
-        str | None, typer.Option(metavar="file:PATH", help="Draw the windows of this chain's newest sync block.")
+        str | None,
+        typer.Option(
+            metavar="NETWORK",
+            help="Draw the windows of this chain's newest sync block: finney, test, local, ws://... or file:PATH.",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the process that measures.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",

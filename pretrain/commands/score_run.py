@@ -6,11 +6,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
 from pretrain import competition_file
-from pretrain.chain.local import LocalChain
+from pretrain.commands.opening import open_chain
 from pretrain.competition import Competition
 from pretrain.data.draw import Sampler, build_sampler
 from pretrain.errors import ConfigError
@@ -20,6 +21,7 @@ from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.schedule import Schedule
 from pretrain.self_score import competition_at
+from pretrain.settings import Subtensor
 from pretrain.trial import Comparison, Tried, compare, measure
 from pretrain.types import Block, CompetitionId, Digest
 
@@ -38,7 +40,7 @@ class Question:
     """The competition file."""
     seed: str | None
     network: str | None
-    """``file:PATH``; with neither it nor a seed the windows are drawn anew."""
+    """As ``--subtensor.network`` names it; with neither it nor a seed the windows are drawn anew."""
     threads: int
     device: str
 
@@ -108,18 +110,22 @@ async def _windows(question: Question, schedule: Schedule) -> tuple[Block, int]:
     """Return the block whose rules hold and the seed of the windows; without a chain the last phase's rules hold."""
     last_phase = Block(schedule.phases[-1].start)
     if question.network:
-        kind, _, path = question.network.partition(":")
-        if kind != "file" or not path:
-            message = "expected file:PATH; the real chain comes with a later version"
-            raise ConfigError(f"--network {question.network!r}: {message}")
-        chain = LocalChain(Path(path), schedule.netuid)
-        snapshot = await chain.snapshot(schedule.timing.sync_cadence)
+        async with open_chain(_subtensor(question.network), schedule.netuid, mechanism=schedule.mechanism) as chain:
+            snapshot = await chain.snapshot(schedule.timing.sync_cadence)
         return snapshot.block, snapshot.seed
     if question.seed is None:
         return last_phase, secrets.randbits(256)
     if len(question.seed) != SEED_DIGITS or set(question.seed) - set("0123456789abcdef"):
         raise ConfigError(f"--seed {question.seed!r}: expected {SEED_DIGITS} lower-case hex digits, as in a report")
     return last_phase, int(question.seed, 16)
+
+
+def _subtensor(network: str) -> Subtensor:
+    try:
+        return Subtensor(network=network)
+    except ValidationError as error:
+        right = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--network {network!r}: {right}") from error
 
 
 def _competition(schedule: Schedule, wanted: int | None, block: Block) -> Competition:
