@@ -40,7 +40,8 @@ class Outage:
 
     def over(self, now: float) -> str:
         """Return the line that says that it is over."""
-        return f"{self.what} is back after {spoken(now - self.since)} ({self.tries} failed tries)"
+        count = "1 try" if self.tries == 1 else f"{self.tries} tries"
+        return f"{self.what} is back after {spoken(now - self.since)} ({count} failed)"
 
 
 def failed(before: Outage | None, error: Unavailable, now: float) -> Outage:

@@ -76,7 +76,7 @@ def test_an_outage_counts_its_tries_and_another_thing_that_is_missing_is_another
     ]
     assert (hub.what, hub.tries, hub.since) == ("the hub", 1, 50.0)
     assert (first.told(15.0), third.told(40.0)) == ("no", "no (3 tries in 30 s)")
-    assert other.over(130.0) == "the chain is back after 2 min (4 failed tries)"
+    assert other.over(130.0) == "the chain is back after 2 min (4 tries failed)"
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def test_hours_without_a_chain_are_a_few_lines_with_a_count_and_one_when_it_is_b
     assert away[0].startswith(
         "no step: no answer; weights on chain stay, our averages are 0 blocks old at block 20; trying again in "
     )
-    assert [line for line in lines if "is back" in line] == ["the chain is back after 2 h 29 min (200 failed tries)"]
+    assert [line for line in lines if "is back" in line] == ["the chain is back after 2 h 29 min (200 tries failed)"]
 
 
 def test_pauses_grow_up_to_a_minute_and_are_the_same_for_one_hotkey_and_others_for_another() -> None:
