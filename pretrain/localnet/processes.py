@@ -34,8 +34,8 @@ class Daemon:
     command: Sequence[str]
     folder: Path
     """Everything it keeps."""
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Environment variables of its own."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables of its own; secrets among them."""
     deaths: int = 0
     """How often it died and was started again."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -66,7 +66,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **threads, **self.secrets},
+                env={**os.environ, **threads, **self.environment},
                 start_new_session=True,
             )
         (self.folder / "pid").write_text(f"{self.process.pid}\n")
