@@ -82,14 +82,15 @@ def test_a_step_and_its_report_are_kept_and_the_last_state_counts(tmp_path: Path
     world = World(tmp_path / "models", one_competition())
     world.commit("A", 10, 2.0)
     memory = Memory(tmp_path / "state.sqlite")
-    state, reports = State(), []
-    for block in (110, 100, 120):
+    state, steps = State(), []
+    for block in (100, 110, 120):
         state, report = world.step(block, state)
-        memory.save(state, report)
-        reports.append(report)
+        steps.append((state, report))
+    for saved in (steps[1], steps[0], steps[2]):
+        memory.save(*saved)
 
     assert memory.load() == state
-    assert list(memory.reports()) == [reports[1], reports[0], reports[2]]
+    assert list(memory.reports()) == [report for _, report in steps]
 
 
 def test_a_step_done_again_replaces_its_report(tmp_path: Path) -> None:
