@@ -36,9 +36,11 @@ PURE_MODULES = {
 
 BORDERS = {
     "bittensor": ("pretrain/chain/bittensor.py", "pretrain/wallet.py"),
+    "bittensor_core": ("pretrain/chain/node/codec.py", "pretrain/chain/node/extrinsics.py"),
     "huggingface_hub": ("pretrain/hub/huggingface.py",),
     "sqlite3": ("pretrain/memory.py", "pretrain/chain/"),
     "wandb": ("pretrain/tracking.py",),
+    "websockets": ("pretrain/chain/text_socket.py", "pretrain/chain/node/"),
 }
 ADAPTERS = {"BittensorChain", "FolderHub", "HuggingFaceHub", "LocalChain", "ModelStore", "ProcessEvaluator", "Tracker"}
 
@@ -116,7 +118,13 @@ def test_adapters_are_built_by_programs_alone() -> None:
     builders = {(path, name) for path in EVERYTHING for name in calls(parsed(path)) & ADAPTERS}
 
     assert {(path, name) for path, name in builders if not path.startswith(PROGRAMS)} == set()
-    assert {name for _, name in builders} >= {"FolderHub", "LocalChain", "ModelStore", "ProcessEvaluator"}
+    assert {name for _, name in builders} >= {
+        "BittensorChain",
+        "FolderHub",
+        "LocalChain",
+        "ModelStore",
+        "ProcessEvaluator",
+    }
 
 
 def test_the_package_imports_no_program_that_uses_it() -> None:
