@@ -55,6 +55,9 @@ class EmbeddedSubstrate:
             raise bt.ChainError(f"no block at height {block}")
         return found
 
+    async def genesis_hash(self) -> str:
+        return await self.block_hash(0)
+
     async def block_hashes(self, blocks: Sequence[int]) -> Sequence[object]:
         self.reads["block_hashes"] += 1
         return [self._node.hash_at(block) for block in blocks]

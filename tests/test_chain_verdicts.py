@@ -76,7 +76,7 @@ def test_every_name_of_the_sdk_has_a_meaning() -> None:
         ("BadProof", Meaning.AGAIN),
         ("AncientBirthBlock", Meaning.AGAIN),
         ("AlreadyImported", Meaning.LOOK),
-        ("Stale", Meaning.LOOK),
+        ("Stale", Meaning.AGAIN),
         ("FinalityTimeout", Meaning.LOOK),
         ("Usurped", Meaning.LOOK),
     ],

@@ -13,6 +13,8 @@ from pretrain.chain.writing import ERA, Answer, Attempt, Sight, Write, Writer
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block
 
+LAST = ERA + 16
+"""Blocks after which a call can land no more, whenever within its deadline it was signed."""
 DEADLINES = Deadlines(opening=0.5, read=0.5, write=0.1, settling=0.1, closing=0.1, first_pause=0.001)
 
 
@@ -115,7 +117,7 @@ def test_while_it_may_still_land_nothing_is_sent_and_the_next_call_finds_it(
     async def scenario() -> None:
         chain = Chain([lost])
         for _ in range(2):
-            with pytest.raises(ChainUnavailable, match=f"known after block {100 + ERA} .block 100 is finalised."):
+            with pytest.raises(ChainUnavailable, match=f"known after block {100 + LAST} .block 100 is finalised."):
                 await chain.writer.write(chain.write())
         chain.landed = 105
         assert await chain.writer.write(chain.write()) == 105
@@ -129,7 +131,7 @@ def test_past_its_era_it_can_not_land_any_more_and_the_call_may_be_made_again(mo
         chain = Chain([None, Answer(Block(140))])
         with pytest.raises(ChainUnavailable):
             await chain.writer.write(chain.write())
-        chain.block = 100 + ERA
+        chain.block = 100 + LAST
         assert await chain.writer.write(chain.write()) == 140
         assert chain.sent == ["row", "row"]
 
@@ -140,8 +142,8 @@ def test_when_it_did_not_land_within_the_call_that_is_said(monkeypatch: pytest.M
     async def scenario() -> None:
         chain = Chain([OSError("reset")])
         chain.block = 99
-        asyncio.get_running_loop().call_later(0.05, lambda: setattr(chain, "block", 99 + ERA))
-        with pytest.raises(ChainUnavailable, match="did not land by block 131: a: reset"):
+        asyncio.get_running_loop().call_later(0.05, lambda: setattr(chain, "block", 99 + LAST))
+        with pytest.raises(ChainUnavailable, match=f"did not land by block {99 + LAST}: a: reset"):
             await chain.writer.write(chain.write())
 
     run(scenario, monkeypatch)

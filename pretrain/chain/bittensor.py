@@ -41,7 +41,7 @@ MAIN = ("finney", "archive")
 """The SDK's names for the chain whose TAO is worth something."""
 LOST = (bt.RpcConnectionError, ConnectionNotReady, OSError)
 """What the SDK raises when a client is of no use any more; a time-out is ours."""
-NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 """What the SDK stumbles over when a node's answer does not have the form it expects: that node is of no use either."""
 
 T = TypeVar("T")
@@ -61,6 +61,9 @@ class ReadWrite(Backend, Protocol):
 
     async def block_time(self) -> float:
         """Return the seconds between two blocks."""
+
+    async def genesis_hash(self) -> str:
+        """Return the hash of block 0: the very one that calls are signed for."""
 
 
 class RpcBackend(bt.RpcSubstrate):
@@ -90,6 +93,10 @@ class RpcBackend(bt.RpcSubstrate):
         """Sign and send a call, counted."""
         self.sent += 1
         return await super().submit(*arguments, **options)
+
+    async def genesis_hash(self) -> str:
+        """Return the hash of block 0 as the SDK keeps it and signs with it, not as the node says it another time."""
+        return await self._read(lambda raw: raw.genesis_hash())
 
     async def block_hashes(self, blocks: Sequence[int]) -> Sequence[object]:
         """Return the hashes of many blocks in one read, which a node answers for a list of numbers."""
@@ -275,21 +282,20 @@ class BittensorChain:
         backend = self._make_backend(endpoint)
         try:
             await _sound(backend.connect())
-            genesis = decoded.hash_bytes(await _sound(backend.block_hash(0)), "genesis").hex()
+            genesis = decoded.hash_bytes(await _sound(backend.genesis_hash()), "genesis").hex()
             self._check(endpoint, genesis)
             block_time = await _sound(backend.block_time())
         except (PretrainError, *LOST, asyncio.CancelledError):
             await backend.close()
             raise
-        log.info("connected to %s of %s, genesis %s", endpoint, self._name, genesis[:16])
+        log.info("connected to %s%s, genesis %s", endpoint, f" of {self._name}" * named(self._name), genesis[:16])
         sdk = bt.Client(self._name, substrate=cast(bt.Substrate, backend))
         return Client(backend, sdk, Network(self._name, genesis, block_time))
 
     def _check(self, endpoint: str, genesis: str) -> None:
         """Refuse a chain that is not the one whose name was given, or not the one that was there before."""
         is_main = genesis == FINNEY_GENESIS_HASH.removeprefix("0x")
-        named = self._name in NETWORKS
-        if named and is_main != (self._name in MAIN):
+        if named(self._name) and is_main != (self._name in MAIN):
             which = "the main network" if is_main else f"another chain (genesis {genesis[:16]})"
             raise ConfigError(f"--subtensor.network {self._name}: {endpoint} serves {which}; nothing was signed")
         if self._genesis not in (None, genesis):
@@ -303,6 +309,11 @@ class BittensorChain:
 
     def _hotkey(self) -> Hotkey:
         return Hotkey(self._signer().ss58_address)
+
+
+def named(network: str) -> bool:
+    """Whether a network is asked for by one of the SDK's names, and not by an address."""
+    return network in NETWORKS
 
 
 async def _sound(answer: Awaitable[T]) -> T:

@@ -54,10 +54,10 @@ BY_NAME: Mapping[str, Meaning] = {
     "CannotLookup": Meaning.AGAIN,
     "ExhaustsResources": Meaning.AGAIN,
     "IndeterminateImplicit": Meaning.AGAIN,
+    "PriorityTooLow": Meaning.AGAIN,  # another program's call with this key and nonce waits in the pool
+    "Stale": Meaning.AGAIN,  # another program used the nonce
+    "Future": Meaning.AGAIN,
     "AlreadyImported": Meaning.LOOK,
-    "PriorityTooLow": Meaning.LOOK,  # another call of this key with the same nonce waits in the pool
-    "Stale": Meaning.LOOK,
-    "Future": Meaning.LOOK,
     "Usurped": Meaning.LOOK,
     "Retracted": Meaning.LOOK,
     "FinalityTimeout": Meaning.LOOK,

@@ -22,6 +22,8 @@ log = logging.getLogger("pretrain.chain")
 
 ERA = 32
 """Blocks within which a call of ours lands or never does; a power of two."""
+_SLACK = 16
+"""Blocks that may pass between the look at the head and the signature, from which the era counts."""
 _PAUSE = 1.0  # seconds between two looks
 
 ClientT = TypeVar("ClientT")
@@ -100,7 +102,7 @@ class Writer(Generic[ClientT]):
             landed = await self._find_out(earlier)
             if landed is not None and earlier.write.identity == write.identity:
                 return landed
-        until = Block((await self._head()).block + ERA)
+        until = Block((await self._head()).block + ERA + _SLACK)
         attempt = Attempt()
         try:
             answer = await self._connection.once(lambda client: write.send(client, attempt), self._deadlines.write)
