@@ -27,17 +27,23 @@ from pretrain.types import Block
 
 
 class EmbeddedSubstrate:
-    """What a client of one endpoint talks to; ``reads`` counts what it was asked."""
+    """What a client of one endpoint talks to; it remembers what it was asked."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.token_symbols: dict[int, str] = {}
         self.sent = 0
         self.reads: Counter[str] = Counter()
+        self.composed: list[tuple[str, str, dict[str, Any]]] = []
+        self.periods: list[int | None] = []
         self._node = open_node(path, clock)
         codec = self._node.codec
         self._codec = RuntimeCodec(
             codec.metadata, spec_version=codec.spec_version, transaction_version=TRANSACTION_VERSION
         )
+
+    def fall_back(self, blocks: int) -> None:
+        """Know of fewer blocks than before."""
+        self._node = self._node.set_back(blocks)
 
     def balance(self, rao: int, netuid: int = 0) -> Balance:
         return Balance(int(rao), netuid, None)
@@ -93,6 +99,7 @@ class EmbeddedSubstrate:
             return state.answer(api, method, params)
 
     async def compose(self, call: tuple[str, str, dict[str, Any]]) -> CallBytes:
+        self.composed.append(call)
         return self._codec.compose_call(*call)
 
     async def estimate_fee(self, call: CallBytes, keypair: Keypair) -> Balance:  # noqa: ARG002 - nothing costs a fee
@@ -111,6 +118,7 @@ class EmbeddedSubstrate:
         assert wait_for_inclusion
         assert wait_for_finalization
         self.sent += 1
+        self.periods.append(period)
         born = self._codec.era_birth({"period": period}, self._node.head().finalized)
         signed = await create_signed_extrinsic(
             self._codec,

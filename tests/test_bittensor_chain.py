@@ -6,14 +6,16 @@ import dataclasses
 import socket
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import bittensor as bt
 import pytest
 import subnet as embedded
 from bittensor._transport.contract import CallBytes
-from bittensor.settings import FINNEY_GENESIS_HASH
+from bittensor._transport.protocols import Keypair
+from bittensor.settings import FINNEY_GENESIS_HASH, NETWORKS, default_fallback_endpoints
 from embedded_substrate import EmbeddedSubstrate
 from serving import served
 from subnet import NETUID, START, Subnet, commitment, pair
@@ -343,3 +345,187 @@ def test_a_call_with_a_deadline_does_not_wait_for_a_silent_node() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening:  # takes connections, and never says a word
         assert run(scenario(listening.getsockname()[1])) < 30
+
+
+class Lost(EmbeddedSubstrate):
+    """A node that goes silent when a call reaches it, which it does not pass on."""
+
+    async def submit(self, call: CallBytes, keypair: Keypair, **options: object) -> bt.ExtrinsicResult:  # noqa: ARG002
+        self.sent += 1
+        raise bt.RpcConnectionError("gone")
+
+
+def test_the_same_text_committed_before_is_not_taken_for_one_that_was_lost(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    text = commitment(subnet.pairs[2].address)
+
+    async def scenario() -> None:
+        await subnet.chains[2].commit(text)
+        subnet.clock.now += 10 / 64
+        with pytest.raises(ChainUnavailable, match="the commitment did not land"):
+            await in_memory(subnet, "ws://memory", Lost).commit(text)
+
+    run(scenario())
+
+
+def test_another_text_of_the_same_hotkey_is_not_taken_for_one_that_was_lost(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    hotkey = subnet.pairs[2].address
+
+    class Overtaken(Lost):
+        async def submit(self, call: CallBytes, keypair: Keypair, **options: object) -> bt.ExtrinsicResult:
+            await subnet.chains[2].commit(commitment(hotkey, "other"))
+            return await super().submit(call, keypair, **options)
+
+    with pytest.raises(ChainUnavailable, match="the commitment did not land"):
+        run(in_memory(subnet, "ws://memory", Overtaken).commit(commitment(hotkey)))
+
+
+def test_a_commitment_that_another_replaces_before_it_reads_back_is_said_so(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    hotkey = subnet.pairs[2].address
+
+    class Replaced(EmbeddedSubstrate):
+        async def submit(self, *arguments: Any, **options: Any) -> bt.ExtrinsicResult:  # noqa: ANN401
+            result = await super().submit(*arguments, **options)
+            await subnet.chains[2].commit(commitment(hotkey, "other"))
+            subnet.clock.now += 5 / 64
+            return result
+
+    with pytest.raises(Refused, match="was replaced by another") as refused:
+        run(in_memory(subnet, "ws://memory", Replaced).commit(commitment(hotkey)))
+    assert refused.value.code == "Replaced"
+
+
+def test_every_call_is_signed_for_the_era_that_is_waited_for(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    backend = EmbeddedSubstrate(subnet.path, subnet.clock)
+    validator = BittensorChain("ws://memory", NETUID, subnet.pairs[0], backend=lambda _: backend)
+
+    async def scenario() -> None:
+        await validator.set_weights({subnet.pairs[2].address: 1.0}, 7)
+        await validator.commit(commitment(subnet.pairs[0].address))
+
+    run(scenario())
+    assert backend.periods == [writing.ERA, writing.ERA]
+    assert [(call[1], call[2].get("version_key"), call[2].get("mecid")) for call in backend.composed] == [
+        ("set_mechanism_weights", 7, 0),
+        ("set_commitment", None, None),
+    ]
+
+
+def test_another_mechanism_is_read_and_weighed_under_its_own_index(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    asked: list[object] = []
+
+    class Mechanisms(EmbeddedSubstrate):
+        async def runtime_call(
+            self, api: str, method: str, params: list[object], block_hash: str | None = None
+        ) -> object:
+            asked.append((method, params))
+            return await super().runtime_call(api, "get_metagraph", params[:1], block_hash)
+
+        async def query_map(
+            self, module: str, storage_function: str, params: list[object] | None = None, block_hash: str | None = None
+        ) -> list[tuple[object, object]]:
+            asked.append((storage_function, params))
+            return await super().query_map(module, storage_function, params, block_hash)
+
+    backend = Mechanisms(subnet.path, subnet.clock)
+    chain = BittensorChain("ws://memory", NETUID, subnet.pairs[0], mechanism=1, backend=lambda _: backend)
+
+    async def scenario() -> None:
+        await chain.snapshot(25)
+        with pytest.raises(Refused, match="MechanismDoesNotExist"):  # this chain has one
+            await chain.set_weights({subnet.pairs[2].address: 1.0}, 0)
+
+    run(scenario())
+    assert ("get_mechagraph", [NETUID, 1]) in asked
+    assert ("Weights", [4096 + NETUID]) in asked
+    assert backend.composed[-1][2]["mecid"] == 1
+
+
+def test_a_node_that_has_fallen_back_is_not_believed(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    backend = EmbeddedSubstrate(subnet.path, subnet.clock)
+    chain = BittensorChain("ws://memory", NETUID, backend=lambda _: backend)
+
+    async def scenario() -> None:
+        taken = await chain.snapshot(25)
+        backend.fall_back(20)
+        with pytest.raises(ChainUnavailable, match="the node has fallen back"):
+            await chain.snapshot(25)
+        backend.fall_back(-20)
+        assert (await chain.snapshot(25)).block >= taken.block
+
+    run(scenario())
+
+
+def test_a_commitment_from_after_the_block_it_was_read_at_is_no_answer(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    run(subnet.chains[2].commit(commitment(subnet.pairs[2].address)))
+    subnet.clock.now += 60 / 64
+
+    class Ahead(EmbeddedSubstrate):
+        async def query_map(
+            self, module: str, storage_function: str, params: list[object] | None = None, block_hash: str | None = None
+        ) -> list[tuple[object, object]]:
+            found = await super().query_map(module, storage_function, params, block_hash)
+            if storage_function != "CommitmentOf":
+                return found
+            return [(hotkey, {**record, "block": 10**6}) for hotkey, record in found if isinstance(record, dict)]
+
+    with pytest.raises(ChainUnavailable, match="a commitment of a later block"):
+        run(in_memory(subnet, "ws://memory", Ahead).snapshot(25))
+
+
+def test_hashes_that_were_not_all_given_are_no_answer(tmp_path: Path) -> None:
+    subnet = made(tmp_path)
+    run(subnet.chains[2].commit(commitment(subnet.pairs[2].address)))
+    subnet.clock.now += 60 / 64
+
+    class Short(EmbeddedSubstrate):
+        async def block_hashes(self, blocks: Sequence[int]) -> Sequence[object]:
+            return (await super().block_hashes(blocks))[1:]
+
+    with pytest.raises(ChainUnavailable, match="0 hashes for 1 blocks"):
+        run(in_memory(subnet, "ws://memory", Short).snapshot(25))
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "told"),
+    [
+        (KeyError("number"), ChainUnavailable, "makes no sense"),
+        (bt.BittensorError("All weights are zero"), Refused, "All weights are zero"),
+        (bt.ChainError("Internal error"), ChainUnavailable, "the node answers: Internal error"),
+        (bt.RpcConnectionError("gone"), ChainUnavailable, "gone"),
+    ],
+)
+def test_what_goes_wrong_before_a_call_is_sent_is_known_not_to_have_been_sent(
+    raised: Exception, expected: type[Exception], told: str, tmp_path: Path
+) -> None:
+    subnet = made(tmp_path)
+
+    class Failing(EmbeddedSubstrate):
+        async def compose(self, call: tuple[str, str, dict[str, Any]]) -> CallBytes:  # noqa: ARG002
+            raise raised
+
+    backend = Failing(subnet.path, subnet.clock)
+    chain = BittensorChain("ws://memory", NETUID, subnet.pairs[2], backend=lambda _: backend)
+
+    with pytest.raises(expected, match=told):
+        run(chain.commit(commitment(subnet.pairs[2].address)))
+    assert (backend.sent, chain._writer._unsettled) == (0, {})  # noqa: SLF001 - nothing is to be looked for
+
+
+def test_the_main_networks_pool_is_gone_through_unless_other_addresses_are_named() -> None:
+    def endpoints(chain: BittensorChain) -> tuple[str, ...]:
+        return chain._connection._endpoints  # noqa: SLF001 - where it would go
+
+    assert endpoints(BittensorChain("finney", NETUID)) == (NETWORKS["finney"], *default_fallback_endpoints("finney"))
+    assert endpoints(BittensorChain("finney", NETUID, fallback=["ws://a", "ws://b"])) == (
+        NETWORKS["finney"],
+        "ws://a",
+        "ws://b",
+    )
+    assert endpoints(BittensorChain("ws://mine", NETUID)) == ("ws://mine",)

@@ -209,6 +209,34 @@ def test_a_client_that_does_not_close_holds_nobody_up() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 5.0))
 
 
+def test_opening_has_a_deadline_of_its_own() -> None:
+    async def scenario() -> None:
+        world = World(hangs=("a",))
+        impatient = Deadlines(opening=0.02, read=30.0, first_pause=0.001)
+        connection: Connection[str] = Connection(["a", "b"], Access(world.open, world.close, (OSError,)), impatient)
+        assert await connection.read(answer) == "from b"
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10.0))
+
+
+def test_when_it_is_closed_nothing_is_left_running() -> None:
+    class Slow(World):
+        async def close(self, client: str) -> None:
+            await asyncio.sleep(0.05)
+            await super().close(client)
+
+    async def scenario() -> list[str]:
+        world = Slow()
+        connection = world.connection("a", "b")
+        await connection.read(fails("a"))
+        await connection.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return world.closed
+
+    assert asyncio.run(scenario()) == ["a", "b"]
+
+
 def test_pauses_double_up_to_a_bound_differ_by_who_asks_and_never_by_chance() -> None:
     pauses = [delay("alice", attempt, 1.0, 60.0) for attempt in range(1, 100)]
 

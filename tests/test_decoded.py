@@ -47,6 +47,12 @@ def test_a_metagraph_with_its_rows_becomes_slots() -> None:
     assert view.assemble(Block(100), bytes(32), (alice, bob), (), {}).weights == {ALICE: {BOB: 1.0}}
 
 
+def test_a_share_above_the_whole_is_the_whole() -> None:
+    slots = decoded.slots(graph(incentives=[0, 70_000]), decoded.weight_rows([(0, [(1, 70_000)])]))
+
+    assert (slots[1].incentive, slots[0].weights) == (65_535, ((1, 65_535),))
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -187,3 +187,16 @@ def test_what_never_left_this_machine_is_not_looked_for(monkeypatch: pytest.Monk
         assert (await chain.writer.write(write), chain.looks) == (101, 0)
 
     run(scenario, monkeypatch)
+
+
+def test_once_it_is_known_that_it_landed_the_next_call_is_sent_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        chain = Chain([None, Answer(Block(150))])
+        with pytest.raises(ChainUnavailable):
+            await chain.writer.write(chain.write())
+        chain.landed = 105
+        assert await chain.writer.write(chain.write()) == 105
+        assert await chain.writer.write(chain.write()) == 150
+        assert chain.sent == ["row", "row"]
+
+    run(scenario, monkeypatch)

@@ -331,3 +331,18 @@ def test_one_vector_becomes_the_same_numbers_on_every_chain(network: Network, sh
         stored = slots(database, block)[0].weights
     scaled = [(uid, round(share / max(shares) * 65_535)) for uid, share in enumerate(shares, start=2)]
     assert list(stored) == [(uid, value) for uid, value in scaled if value]
+
+
+def test_a_row_that_was_set_later_does_not_show_at_an_earlier_block(network: Network) -> None:
+    async def scenario() -> None:
+        validator, (one, two) = network.validators[0], (network.hotkey(miner) for miner in network.miners[:2])
+        await validator.set_weights({one: 1.0}, 0)
+        await network.to_fresh_window()
+        before = await network.stranger.snapshot(CADENCE)
+        await network.later(6)
+        await validator.set_weights({two: 1.0}, 0)
+        again = await network.validators[1].snapshot(CADENCE)
+        assert again.block == before.block
+        assert again.weights == before.weights == {network.hotkey(validator): {one: 1.0}}
+
+    network.run(scenario())
