@@ -20,11 +20,15 @@ __all__ = [
     "Keys",
     "Wallet",
     "create_wallet",
+    "is_address",
     "open_wallet",
     "public_key",
     "sign",
     "verify",
 ]
+
+SS58_FORMAT = 42
+"""The prefix of every address of this network: under another one the same key would pass for a second account."""
 
 
 class Keypair(Protocol):
@@ -109,6 +113,14 @@ def verify(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
 def public_key(address: str) -> bytes:
     """Return the 32 bytes that an ss58 address stands for; raises ValueError for an address that is none."""
     return bytes(sp_core.ss58_decode(address))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the one way in which this network writes an account."""
+    try:
+        return bool(sp_core.ss58_encode(public_key(text), SS58_FORMAT) == text)
+    except ValueError:
+        return False
 
 
 def _locate(name: str, hotkey: str, path: str | Path) -> Wallet:

@@ -6,24 +6,29 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bittensor import sp_core
 from subnet import NETUID, Pair, Subnet, commitment, pair, parameters, subnet
 
-from pretrain.chain import history, ledger
+from pretrain import wallet
+from pretrain.chain import history, ledger, runtime
 from pretrain.chain.calls import (
     Action,
     AddStake,
+    BurnedRegister,
     Call,
+    Faucet,
+    RemoveStake,
     SetCommitment,
     SetWeights,
     SignedCall,
     sign,
 )
 from pretrain.chain.fields import from_text
-from pretrain.chain.genesis import RAO
+from pretrain.chain.genesis import RAO, GenesisNeuron
 from pretrain.chain.local import LocalChain, create
 from pretrain.chain.rules import Here, slot_for_newcomer, upscale
 from pretrain.chain.state import Slot, slots
-from pretrain.errors import Refused
+from pretrain.errors import ConfigError, Refused
 from pretrain.types import Block, Hotkey, Uid
 
 
@@ -106,6 +111,70 @@ def test_a_call_changed_after_signing_is_refused(net: Subnet, spoil: Callable[[b
     signed = sign(_call(net.chains[0], keys, SetCommitment(from_text("ab"))), keys.hotkey)
     assert _refusal(net, SignedCall(spoil(signed.payload), signed.signature)) in {"BadSignature", "BadFormat"}
     assert history.commitments(net.path) == ()
+
+
+# Accounts
+
+
+def _as_polkadot_writes_it(keys: Pair) -> Hotkey:
+    return Hotkey(sp_core.ss58_encode(keys.hotkey.public_key, 0))
+
+
+NO_ACCOUNTS = pytest.mark.parametrize(
+    "address", [Hotkey("1" * 47), Hotkey(""), _as_polkadot_writes_it(pair("New")), Hotkey(pair("New").address[:-1])]
+)
+
+
+@NO_ACCOUNTS
+@pytest.mark.parametrize(
+    "action",
+    [
+        BurnedRegister,
+        lambda address: AddStake(address, RAO),
+        lambda address: RemoveStake(address, RAO),
+        lambda address: Faucet(address, RAO),
+    ],
+)
+def test_who_is_no_account_of_this_network_is_named_by_no_call_in_whatever_form_it_comes(
+    net: Subnet, action: Callable[[Hotkey], Action], address: Hotkey
+) -> None:
+    net.at(0)
+    keys = net.pairs[2]
+    call = _call(net.chains[0], keys, action(address))
+    signed = sign(call, keys.hotkey)
+    assert _refusal(net, signed) == "BadFormat"
+    with ledger.writing(net.path) as database, pytest.raises(Refused) as refused:
+        runtime.apply(database, net.chains[0].genesis, call, signed.payload, signed.signature, keep_refused=True)
+    assert refused.value.code == "BadFormat"
+
+
+def test_a_key_signs_under_one_address_only(net: Subnet) -> None:
+    net.at(0)
+    keys = net.pairs[2]
+    other = _as_polkadot_writes_it(keys)
+    call = replace(_call(net.chains[0], keys, SetCommitment(from_text("ab"))), signer=other)
+    assert wallet.verify(other, call.encode(), keys.hotkey.sign(call.encode()))
+    assert _refusal(net, sign(call, keys.hotkey)) == "BadFormat"
+
+
+@NO_ACCOUNTS
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ("neurons.0.hotkey", lambda address: {"neurons": (GenesisNeuron(address, pair("a").address),)}),
+        ("neurons.0.coldkey", lambda address: {"neurons": (GenesisNeuron(pair("a").address, address),)}),
+        ("balances.0", lambda address: {"balances": ((address, 1),)}),
+        ("owner", lambda address: {"owner": address}),
+        ("faucet", lambda address: {"faucet": address}),
+    ],
+)
+def test_a_genesis_that_names_no_account_makes_no_chain(
+    net: Subnet, tmp_path: Path, where: str, change: Callable[[Hotkey], dict[str, object]], address: Hotkey
+) -> None:
+    path = tmp_path / "other.sqlite"
+    with pytest.raises(ConfigError, match=f"^genesis: {where}: '{address}': expected an ss58 address, prefix 42$"):
+        create(path, replace(net.chains[0].genesis, **change(address)))  # type: ignore[arg-type]
+    assert not path.exists()
 
 
 # Registration

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
 from pretrain import wallet
 from pretrain.chain.genesis import RAO
@@ -29,8 +29,16 @@ U16 = Annotated[int, Field(ge=0, le=U16_MAX)]
 U8 = Annotated[int, Field(ge=0, le=255)]
 U64 = Annotated[int, Field(ge=0, le=_U64_MAX)]
 Rao = Annotated[int, Field(ge=0, le=SUPPLY)]
-Address = Annotated[Hotkey, Field(pattern=r"^[1-9A-HJ-NP-Za-km-z]{46,48}$")]
-"""An ss58 address by its letters; only a signature shows that it is one."""
+
+
+def _canonical(address: str) -> str:
+    if not wallet.is_address(address):
+        raise ValueError(f"{address!r} is no account: expected its ss58 address with prefix {wallet.SS58_FORMAT}")
+    return address
+
+
+Address = Annotated[Hotkey, Field(max_length=64), AfterValidator(_canonical)]
+"""An account by its only address, so that no two texts are one key and every reader can turn it into 32 bytes."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,13 @@ def open_signed(signed: SignedCall) -> Call:
 
 
 def check_admission(call: Call, genesis_hash: str, nonce: int, validity: int, block: Block) -> None:
-    """Refuse a call made for another chain, replayed, out of order, not yet valid or too old, as the real pool does."""
+    """Refuse a call made for another chain, replayed, out of order, not yet valid or too old, as the real pool does.
+
+    Whatever form a call came in, who it names is looked at again: what stands in the chain is read for ever.
+    """
+    for address in _named(call):
+        if not wallet.is_address(address):
+            raise Refused(f"{call.action.call} of no account: {address!r}", code="BadFormat")
     if call.genesis != genesis_hash:
         raise Refused(f"a call for the chain {call.genesis[:16]}, not for {genesis_hash[:16]}", code="BadGenesis")
     if call.nonce < nonce:
@@ -220,3 +234,14 @@ def check_admission(call: Call, genesis_hash: str, nonce: int, validity: int, bl
             f"a call of block {call.birth} is valid for {validity} blocks and this is block {block}",
             code="AncientBirthBlock",
         )
+
+
+def _named(call: Call) -> tuple[Hotkey, ...]:
+    """Return every account that a call names."""
+    match call.action:
+        case BurnedRegister() | AddStake() | RemoveStake() as action:
+            return call.signer, action.hotkey
+        case Faucet() as action:
+            return call.signer, action.coldkey
+        case _:
+            return (call.signer,)

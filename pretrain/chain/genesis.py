@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
+from pretrain import wallet
 from pretrain.chain.hyperparameters import Hyperparameters
-from pretrain.errors import ChainUnavailable
+from pretrain.errors import ChainUnavailable, ConfigError
 from pretrain.types import Hotkey
 
 RAO = 1_000_000_000
@@ -103,6 +104,17 @@ class Genesis:
     def hash(self) -> bytes:
         """The hash of block 0; every signed call names it, so that none is good on two chains."""
         return hashlib.sha256(self.encode().encode("ascii")).digest()
+
+
+def check_accounts(genesis: Genesis) -> None:
+    """Refuse a genesis that names somebody who is no account: no later call could mend it; raises ConfigError."""
+    named: dict[str, str] = {f"neurons.{uid}.hotkey": neuron.hotkey for uid, neuron in enumerate(genesis.neurons)}
+    named |= {f"neurons.{uid}.coldkey": neuron.coldkey for uid, neuron in enumerate(genesis.neurons)}
+    named |= {f"balances.{number}": coldkey for number, (coldkey, _) in enumerate(genesis.balances)}
+    special = {"owner": genesis.owner, "faucet": genesis.faucet}
+    for where, address in (named | special).items():
+        if address is not None and not wallet.is_address(address):
+            raise ConfigError(f"genesis: {where}: {address!r}: expected an ss58 address, prefix {wallet.SS58_FORMAT}")
 
 
 _ADAPTER = TypeAdapter(Genesis)

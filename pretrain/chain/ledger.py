@@ -110,9 +110,11 @@ class HeadRow:
 def create(path: Path, genesis: Genesis) -> Genesis:
     """Make a chain of block 0 and return its genesis as stored; raises ChainUnavailable if the file is there already.
 
-    It appears whole or not at all: it is written beside its place and then linked there.
+    Raises ConfigError for a genesis that names no accounts. The file appears whole or not at all: it is written beside
+    its place and then linked there.
     """
     genesis = genesis_form.decode(genesis.encode())
+    genesis_form.check_accounts(genesis)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
