@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bittensor import sp_core
@@ -26,6 +27,9 @@ from pretrain.chain.calls import (
 from pretrain.chain.fields import from_text
 from pretrain.chain.genesis import RAO, GenesisNeuron
 from pretrain.chain.local import LocalChain, create
+from pretrain.chain.node.answers import answer
+from pretrain.chain.node.codec import Codec
+from pretrain.chain.node.past import Past
 from pretrain.chain.rules import Here, slot_for_newcomer, upscale
 from pretrain.chain.state import Slot, slots
 from pretrain.errors import ConfigError, Refused
@@ -240,6 +244,36 @@ def test_a_hotkey_stays_its_coldkeys(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         asyncio.run(LocalChain(net.path, NETUID, replaced, clock=net.clock).register())
     assert refused.value.code == "NonAssociatedColdKey"
+
+
+def test_who_comes_back_between_two_epochs_has_earned_nothing_yet_for_the_chain_and_for_its_node(
+    tmp_path: Path,
+) -> None:
+    net = subnet(tmp_path, parameters(max_uids=5))
+    miner = net.pairs[2]
+    net.at(12)
+    row = {miner.address: 1.0, net.pairs[3].address: 3.0, net.pairs[4].address: 3.0}
+    for chain in net.chains[:2]:
+        asyncio.run(chain.set_weights(row, 0))
+    net.at(34)
+    assert _slots(net)[2].incentive > 0
+    assert asyncio.run(_newcomer(net, "New").register()) == 2
+    net.at(35)
+    assert asyncio.run(net.chains[2].register()) == 3
+    net.at(40)
+    _slots(net)
+    genesis = net.chains[0].genesis
+    for block in (32, 34, 36, 38):
+        with ledger.reading(net.path) as database:
+            past = Past(database, genesis, Codec(genesis), Block(block))
+            neurons = past.slots
+            metagraph: Any = answer(past, "SubnetInfoRuntimeApi", "get_metagraph", (NETUID,))
+            told: Any = answer(past, "NeuronInfoRuntimeApi", "get_neurons", (NETUID,))
+        incentive = [slot.incentive for slot in neurons]
+        assert metagraph["incentives"] == incentive
+        assert [neuron["incentive"] for neuron in told] == incentive
+        assert [paid > 0 for paid in metagraph["emission"]] == [slot.uid < 2 or slot.incentive > 0 for slot in neurons]
+        assert (metagraph["hotkeys"][3] == miner.address, incentive[3] == 0) == (block >= 36,) * 2
 
 
 def test_a_replaced_miner_leaves_its_slot_and_takes_its_commitment_and_stake(tmp_path: Path) -> None:

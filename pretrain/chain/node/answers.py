@@ -119,7 +119,7 @@ def _neurons(past: Past, arguments: Sequence[object], *, whole: bool) -> object:
 
 
 def _neuron(past: Past, slot: Slot, *, whole: bool) -> dict[str, object]:
-    found = past.measures.get(slot.hotkey, {})
+    found = past.measures(slot)
     coldkey = past.owners.get(slot.hotkey, NOBODY)
     matrix = {"weights": list(slot.weights), "bonds": list(slot.bonds)} if whole else {}
     measured = {

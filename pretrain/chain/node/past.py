@@ -68,8 +68,7 @@ class Past:
         return int(row.fetchone()[0])
 
     @cached_property
-    def measures(self) -> Mapping[Hotkey, Mapping[str, int]]:
-        """What the last epoch found, by hotkey: u16 shares, rao of emission, and flags; newcomers are missing."""
+    def _measures(self) -> Mapping[Hotkey, Mapping[str, int]]:
         rows = self.database.execute(
             f"SELECT hotkey, {', '.join(_MEASURES)} FROM epochs WHERE block = ?",  # noqa: S608 - names of our own
             (self.last_epoch,),
@@ -78,7 +77,14 @@ class Past:
 
     def measured(self, name: str, otherwise: int = 0) -> list[int]:
         """Return one of the last epoch's measures by uid."""
-        return [self.measures.get(slot.hotkey, {}).get(name, otherwise) for slot in self.slots]
+        return [self.measures(slot).get(name, otherwise) for slot in self.slots]
+
+    def measures(self, slot: Slot) -> Mapping[str, int]:
+        """Return what the last epoch found of a neuron: u16 shares, rao of emission, and flags; nothing of a newcomer.
+
+        Who was replaced and has come back since the epoch is one too, though the epoch knew its hotkey.
+        """
+        return self._measures.get(slot.hotkey, {}) if self.last_epoch > slot.registered else {}
 
     @cached_property
     def nonces(self) -> Mapping[str, int]:
