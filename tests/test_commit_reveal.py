@@ -5,7 +5,10 @@ With netuid 9 and a tempo of 20 a period is 11 to 31, then 32 to 52, then 53 to 
 
 import asyncio
 import hashlib
+import sqlite3
 import stat
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -336,3 +339,93 @@ def test_a_spoilt_file_of_rows_is_said_so(net: Subnet) -> None:
     pending.place(net.path, net.pairs[0].address).write_text("{")
     with pytest.raises(ChainUnavailable, match="holds no rows of weights: remove it"):
         _head(net.chains[0], net, 12)
+
+
+# Several rows that wait: with a reveal period of 2, rows of 11 to 31 are revealed in 53 to 73, those of 32 to 52 in 74
+# to 94
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Subnet:
+    return subnet(tmp_path, parameters(commit_reveal=True, reveal_period=2))
+
+
+def _weigh(net: Subnet, block: int, uid: int) -> None:
+    """Commit a row for one miner, by an object of its own as after a restart."""
+    net.at(block - 1)
+    validator = LocalChain(net.path, NETUID, net.pairs[0], clock=net.clock)
+    assert asyncio.run(validator.set_weights({net.pairs[uid].address: 1.0}, 0)) == block
+
+
+def _kept(net: Subnet) -> list[tuple[int, ...]]:
+    """Return the uids of each row in the validator's file."""
+    return [row.uids for row in pending.read(pending.place(net.path, net.pairs[0].address))]
+
+
+def _look(net: Subnet, block: int) -> tuple[tuple[int, int], ...]:
+    """Look at the head by a new object, and return the row that the chain then has."""
+    _head(LocalChain(net.path, NETUID, net.pairs[0], clock=net.clock), net, block)
+    return _slot(net).weights
+
+
+def test_rows_of_two_periods_wait_side_by_side_and_each_is_revealed_in_its_own(slow: Subnet) -> None:
+    _weigh(slow, 13, 2)
+    _weigh(slow, 40, 3)
+    assert _kept(slow) == [(2,), (3,)]
+    assert [_look(slow, block) for block in (51, 53, 72, 73, 93)] == [
+        (),
+        ((2, 65_535),),
+        ((2, 65_535),),
+        ((3, 65_535),),
+        ((3, 65_535),),
+    ]
+
+
+def test_of_two_rows_of_one_period_the_newer_is_revealed_and_the_older_is_done_with_it(slow: Subnet) -> None:
+    _weigh(slow, 13, 2)
+    _weigh(slow, 20, 3)
+    assert _kept(slow) == [(2,), (3,)]
+    assert _look(slow, 53) == ((3, 65_535),)
+    assert _look(slow, 60) == ((3, 65_535),)
+    with ledger.reading(slow.path) as database:
+        assert weight_calls.waiting(database, slow.pairs[0].address) == ()
+    _weigh(slow, 61, 4)
+    assert _kept(slow) == [(4,)], "what no longer waits on the chain is forgotten at the next commit"
+
+
+def test_who_is_refused_one_row_keeps_the_others(slow: Subnet, caplog: pytest.LogCaptureFixture) -> None:
+    _weigh(slow, 13, 2)
+    _weigh(slow, 40, 3)
+    _head(slow.chains[2], slow, 53)
+    with ledger.writing(slow.path) as database:
+        database.execute("UPDATE epochs SET permit = 0 WHERE block = 52")
+    assert _look(slow, 54) == ()
+    assert len(caplog.records) == 1
+    assert _kept(slow) == [(3,)]
+    assert _look(slow, 74) == ((3, 65_535),)
+
+
+def test_while_the_file_is_rewritten_no_other_process_changes_the_chain_or_the_file(
+    slow: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both that add a row and that forget one read the file first: in between, another's row would be lost."""
+    free = []
+    write = pending.write
+
+    def rewrite(path: Path, rows: Sequence[RevealWeights]) -> None:
+        with closing(sqlite3.connect(slow.path, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                free.append(False)
+            else:
+                free.append(True)
+        write(path, rows)
+
+    monkeypatch.setattr(pending, "write", rewrite)
+    _weigh(slow, 13, 2)
+    _head(slow.chains[2], slow, 53)
+    with ledger.writing(slow.path) as database:
+        database.execute("UPDATE epochs SET permit = 0 WHERE block = 52")
+    _look(slow, 54)
+    assert (free, _kept(slow)) == ([False, False], [])
