@@ -153,8 +153,8 @@ class FakeChain:
     async def network(self) -> Network:
         raise AssertionError("a step is the same on every network")
 
-    async def standing(self) -> Standing:
-        raise AssertionError("a step decides on the state at S, never on the newest block")
+    async def standing(self, coldkey: str | None = None) -> Standing:
+        raise AssertionError(f"a step decides on the state at S, never on the newest block, nor on {coldkey}")
 
     async def head(self) -> Head:
         raise AssertionError("a step decides on the state at S, never on the head")

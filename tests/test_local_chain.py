@@ -205,6 +205,15 @@ def test_without_a_wallet_a_chain_is_read_only(net: Subnet) -> None:
 # Epochs
 
 
+def test_a_still_look_makes_no_block_however_many_are_due(net: Subnet) -> None:
+    _head(net, 3)
+    net.at(90_000)
+    look = LocalChain(net.path, NETUID, net.pairs[0], clock=net.clock, still=True)
+    told, head = asyncio.run(look.standing()), asyncio.run(look.head())
+    assert (told.head.block, head.block, asyncio.run(look.commitment()), history.newest(net.path)) == (3, 3, None, 3)
+    assert told.head_time == START + 3 * look.genesis.parameters.block_time
+
+
 def test_permits_come_with_the_first_epoch_and_go_to_the_largest_stakes(tmp_path: Path) -> None:
     net = subnet(tmp_path, parameters(Hyperparameters(max_validators=1)))
     before, after = _snapshot(net, FIRST_EPOCH - 1), _snapshot(net, FIRST_EPOCH)

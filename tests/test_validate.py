@@ -53,8 +53,9 @@ class MovingChain(fakes.FakeChain):
         assert self.world is not None
         return self.world.at(self.block - self.block % cadence)
 
-    async def standing(self) -> Standing:
+    async def standing(self, coldkey: str | None = None) -> Standing:
         assert self.world is not None
+        assert coldkey is None
         neuron = replace(self.world.at(self.block).neurons[0], last_update=Block(self.last_update))
         head = Head(Block(self.block), Block(self.block))
         return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False)

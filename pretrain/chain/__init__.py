@@ -86,7 +86,7 @@ class Standing:
     neuron: Neuron | None
     """None when the hotkey is not registered."""
     coldkey: str | None
-    """Who owns the hotkey (ss58); None when nobody does yet."""
+    """Who owns the hotkey (ss58); while nobody does, the one that was asked about, if any."""
     balance: float
     """Free TAO of that coldkey."""
     registration_cost: float
@@ -107,8 +107,8 @@ class Chain(Protocol):
     async def network(self) -> Network:
         """Say which chain this is."""
 
-    async def standing(self) -> Standing:
-        """Say how this hotkey stands at the newest block."""
+    async def standing(self, coldkey: str | None = None) -> Standing:
+        """Say how this hotkey stands at the newest block; ``coldkey`` is to own it, as long as nobody does."""
 
     async def head(self) -> Head:
         """Return the newest and the finalised block."""

@@ -158,10 +158,10 @@ class BittensorChain:
 
         return await self._connection.read(known)
 
-    async def standing(self) -> Standing:
-        """Say how this hotkey stands at the newest block."""
-        hotkey = self._hotkey()
-        return await self._read(lambda b: reading.standing(b, self._subnet, hotkey, self._connection.endpoint))
+    async def standing(self, coldkey: str | None = None) -> Standing:
+        """Say how this hotkey stands at the newest block; ``coldkey`` is to own it, as long as nobody does."""
+        hotkey, subnet = self._hotkey(), self._subnet
+        return await self._read(lambda b: reading.standing(b, subnet, hotkey, self._connection.endpoint, coldkey))
 
     async def head(self) -> Head:
         """Return the newest and the finalised block."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain.chain import Head, Network, Snapshot, Standing, blocks, fields, ledger, pending, rules, view
+from pretrain.chain import Head, Network, Snapshot, Standing, blocks, fields, history, ledger, pending, rules, view
 from pretrain.chain.blocks import Clock
 from pretrain.chain.calls import (
     Action,
@@ -69,10 +69,13 @@ class LocalChain:
     """One hotkey's access to an embedded chain; implements ``Chain``.
 
     Opening reads the genesis: raises ChainUnavailable when the file is missing or is no chain, and ConfigError when it
-    holds another subnet. Without a wallet it reads only.
+    holds another subnet. Without a wallet it reads only. A ``still`` one is for a look that changes nothing: its reads
+    make no blocks, however many are due.
     """
 
-    def __init__(self, path: Path, netuid: int, wallet: Keys | None = None, *, clock: Clock = time.time) -> None:
+    def __init__(
+        self, path: Path, netuid: int, wallet: Keys | None = None, *, clock: Clock = time.time, still: bool = False
+    ) -> None:
         with ledger.reading(path) as database:
             self.genesis = ledger.read_genesis(database)
         if self.genesis.netuid != netuid:
@@ -80,16 +83,17 @@ class LocalChain:
         self._path = path
         self._file = ChainFile(path, self.genesis, clock)
         self._wallet = wallet
+        self._still = still
         self._snapshot_at = functools.lru_cache(maxsize=2)(self._read_snapshot)  # a finished block never changes
 
     async def network(self) -> Network:
         """Say which chain this is."""
         return Network(f"file:{self._path}", self.genesis.hash.hex(), self.genesis.parameters.block_time)
 
-    async def standing(self) -> Standing:
-        """Say how this hotkey stands at the newest block."""
+    async def standing(self, coldkey: str | None = None) -> Standing:
+        """Say how this hotkey stands at the newest block; ``coldkey`` is to own it, as long as nobody does."""
         hotkey = Hotkey(self._hotkey().ss58_address)
-        return await _in_thread(lambda: self._standing(hotkey))
+        return await _in_thread(lambda: self._standing(hotkey, coldkey))
 
     async def head(self) -> Head:
         """Return the newest and the finalised block; this hotkey's row whose time has come is revealed on the way."""
@@ -169,12 +173,15 @@ class LocalChain:
 
     async def _reveal(self) -> None:
         """Reveal this hotkey's committed row if its time has come."""
-        if self._wallet is not None and self.genesis.parameters.commit_reveal:
+        if self._wallet is not None and not self._still and self.genesis.parameters.commit_reveal:
             keypair = self._hotkey()
             await _in_thread(lambda: pending.reveal(self._file, keypair))
 
+    def _newest(self) -> Block:
+        return history.newest(self._path) if self._still else self._file.catch_up().newest
+
     def _head(self) -> Head:
-        newest = self._file.catch_up().newest
+        newest = self._newest()
         return Head(newest, Block(max(0, newest - self.genesis.parameters.finality_lag)))
 
     def _read_snapshot(self, block: Block) -> Snapshot:
@@ -185,16 +192,16 @@ class LocalChain:
             return view.snapshot(database, block)
 
     def _committed(self, hotkey: Hotkey) -> tuple[Block, Fields] | None:
-        newest = self._file.catch_up().newest
+        newest = self._newest()
         with ledger.reading(self._path) as database:
             return newest_commitments(database, newest).get(hotkey)
 
-    def _standing(self, hotkey: Hotkey) -> Standing:
+    def _standing(self, hotkey: Hotkey, heir: str | None) -> Standing:
         head, parameters = self._head(), self.genesis.parameters
         with ledger.reading(self._path) as database:
             time_of_head = blocks.time_of(ledger.read_head(database), self.genesis)
             neurons = view.snapshot(database, head.block).neurons
-            coldkey = ledger.owner_of(database, hotkey)
+            coldkey = ledger.owner_of(database, hotkey) or heir
             balance = ledger.balance_of(database, coldkey) if coldkey else 0
         return Standing(
             head=head,

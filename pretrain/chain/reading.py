@@ -99,8 +99,10 @@ async def committed(
     return decoded.commitment(await backend.query("Commitments", "CommitmentOf", [subnet.netuid, hotkey], at))
 
 
-async def standing(backend: Backend, subnet: Subnet, hotkey: Hotkey, endpoint: str) -> Standing:
-    """Return how a hotkey stands at the newest block."""
+async def standing(
+    backend: Backend, subnet: Subnet, hotkey: Hotkey, endpoint: str, heir: str | None = None
+) -> Standing:
+    """Return how a hotkey stands at the newest block; ``heir`` is the coldkey that is to own it if nobody does."""
     where, at = await head(backend), await backend.block_hash()
     graph, coldkey, burn, limit, commit_reveal, now = await asyncio.gather(
         _metagraph(backend, subnet, at),
@@ -112,7 +114,7 @@ async def standing(backend: Backend, subnet: Subnet, hotkey: Hotkey, endpoint: s
     )
     slots = decoded.slots(graph, {})
     slot = next((slot for slot in slots if slot.hotkey == hotkey), None)
-    owner = coldkey if slot is not None and isinstance(coldkey, str) else None
+    owner = coldkey if slot is not None and isinstance(coldkey, str) else heir
     return Standing(
         head=where,
         head_time=decoded.whole(now, "time") / 1000,

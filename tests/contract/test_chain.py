@@ -296,6 +296,10 @@ def test_a_hotkey_is_told_how_it_stands(network: Network) -> None:
         assert (await miner.standing()).neuron is not None
         outside = await stranger.standing()
         assert (outside.neuron, outside.coldkey, outside.balance) == (None, None, 0.0)
+        coldkey = network.keys[id(miner)].coldkey.ss58_address
+        asked = await stranger.standing(coldkey)
+        assert (asked.neuron, asked.coldkey, asked.balance) == (None, coldkey, 10.0)
+        assert (await validator.standing(coldkey)).coldkey == stands.coldkey
 
     network.run(scenario())
 
