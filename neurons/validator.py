@@ -14,28 +14,31 @@ from typing import Any
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a checkout, installed or not
+if __name__ == "__main__":  # the imports take seconds: a stop among them has nothing to finish, and is no failure
+    for early in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(early, lambda _number, _frame: sys.exit(0))
 
 import collaborators
 
 from pretrain import competition_file
-from pretrain.chain import Chain
+from pretrain.chain import Chain, Network
 from pretrain.command_line import Program, fail, read
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.evaluate.canary import Canary
 from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
-from pretrain.memory import Memory
+from pretrain.memory import Identity, Memory
 from pretrain.node import Node
 from pretrain.outage import Outage
-from pretrain.patience import Pace, until_answered
+from pretrain.patience import Pace, Waiting, until_answered
 from pretrain.report import Report, to_json
 from pretrain.schedule import Schedule
 from pretrain.settings import ValidatorSettings
 from pretrain.status import Fact, write_status
 from pretrain.tables import step_table
 from pretrain.tracking import Tracker
-from pretrain.types import Hotkey
+from pretrain.types import Block, Hotkey
 from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_weights_forever
 
 log = logging.getLogger("pretrain.validator")
@@ -54,6 +57,7 @@ PROGRAM = Program(
 
 async def main(settings: ValidatorSettings) -> None:
     """Build the collaborators, run both loops until asked to stop, and leave everything saved."""
+    stop = _stop_on_signals()
     schedule = competition_file.load(settings.competitions)
     sampler = build_sampler(schedule, settings.competitions.parent)
     async with AsyncExitStack() as stack:
@@ -65,15 +69,17 @@ async def main(settings: ValidatorSettings) -> None:
         memory = Memory(settings.dir / "state.sqlite")
         mind = Mind(memory.load())
         voice = Voice(settings.dir, hotkey, schedule, mind)
-        pace = Pace(LONGEST_POLL, _stop_on_signals())
+        pace = Pace(LONGEST_POLL, stop)
 
         def opened() -> AbstractAsyncContextManager[Chain]:
             return collaborators.open_chain(settings.subtensor, schedule, settings.netuid, wallet)
 
-        reached = await until_answered(lambda: _reach(stack, opened()), hotkey, pace, voice.health)
+        waiting = Waiting(hotkey, pace, mind.outages, voice.health)
+        reached = await until_answered(lambda: _reach(stack, opened()), waiting)
         if reached is None:
             return
-        chain, block_time = reached
+        chain, network, head = reached
+        memory.bind(Identity(network.genesis, collaborators.subnet(schedule, settings.netuid), hotkey), head)
         node = Node(
             hotkey=hotkey,
             chain=chain,
@@ -85,7 +91,7 @@ async def main(settings: ValidatorSettings) -> None:
             schedule=schedule,
         )
         tracker = stack.enter_context(Tracker(settings.wandb, settings.dir, hotkey))
-        pace = replace(pace, poll=min(LONGEST_POLL, block_time), block_time=block_time)
+        pace = replace(pace, poll=min(LONGEST_POLL, network.block_time), block_time=network.block_time)
         listeners = Listeners(lambda report: voice.publish(report, tracker), voice.health)
         voice.health(None)
         await until_stopped(
@@ -93,8 +99,8 @@ async def main(settings: ValidatorSettings) -> None:
         )
 
 
-async def _reach(stack: AsyncExitStack, opened: AbstractAsyncContextManager[Chain]) -> tuple[Chain, float]:
-    """Return the chain, once it has said what it is and how this hotkey stands, and the seconds between two blocks."""
+async def _reach(stack: AsyncExitStack, opened: AbstractAsyncContextManager[Chain]) -> tuple[Chain, Network, Block]:
+    """Return the chain, once it has said what it is and how this hotkey stands, with that and its newest block."""
     async with AsyncExitStack() as trying:
         chain = await trying.enter_async_context(opened)
         network, standing = await chain.network(), await chain.standing()
@@ -102,7 +108,7 @@ async def _reach(stack: AsyncExitStack, opened: AbstractAsyncContextManager[Chai
     neuron = standing.neuron
     who = f"uid {neuron.uid}, {'with' if neuron.permit else 'without'} a permit" if neuron else "not registered"
     log.info("network %s at block %d; this hotkey: %s", network, standing.head.block, who)
-    return chain, network.block_time
+    return chain, network, standing.head.block
 
 
 async def until_stopped(*loops: Coroutine[Any, Any, None]) -> None:

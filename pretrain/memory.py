@@ -1,4 +1,4 @@
-"""Where a validator's memory lies: one SQLite file, one transaction a step."""
+"""Where a validator's memory lies: one SQLite file, one transaction a step. It is of one hotkey on one subnet."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pretrain.errors import ConfigError
 from pretrain.ownership import Owner
 from pretrain.report import Report, from_json, to_json
 from pretrain.state import Record, Standings, State
-from pretrain.types import Block, CompetitionId, Digest
+from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
 VERSION = 1
 _SCHEMA = """
@@ -20,8 +20,24 @@ CREATE TABLE IF NOT EXISTS state (
     id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS reports (
     block INTEGER NOT NULL, competition INTEGER NOT NULL, document TEXT NOT NULL, PRIMARY KEY (block, competition));
+CREATE TABLE IF NOT EXISTS identity (
+    id INTEGER PRIMARY KEY CHECK (id = 1), genesis TEXT NOT NULL, netuid INTEGER NOT NULL, hotkey TEXT NOT NULL);
 """
 _WAY_OUT = "restore the file from a backup, or move it away to begin without memory"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose memory it is."""
+
+    genesis: str
+    """Of the chain: two chains are told apart by it, whatever they are called."""
+    netuid: int
+    hotkey: Hotkey
+
+    def __str__(self) -> str:
+        """Return it as a person reads it."""
+        return f"hotkey {self.hotkey} on subnet {self.netuid} of the chain with genesis {self.genesis[:16]}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,26 @@ class Memory:
             raise ConfigError(f"{path}: {error.strerror}; expected a folder that can be written") from error
         with self._open() as database:
             database.executescript(_SCHEMA)
+
+    def bind(self, here: Identity, head: Block) -> None:
+        """Keep the memory to one identity for good; raises ConfigError when it is another's.
+
+        Averages of one chain must not become weights on another. A memory from before this was noted is taken for the
+        present one's, unless it has judged beyond the chain's newest block.
+        """
+        step = self.load().step
+        with self._open() as database:
+            row = database.execute("SELECT genesis, netuid, hotkey FROM identity").fetchone()
+            if row is None and (step is None or step <= head):
+                database.execute("INSERT INTO identity VALUES (1, ?, ?, ?)", (here.genesis, here.netuid, here.hotkey))
+                return
+        if row is None:
+            was = f"of a chain that has passed block {step}, where the one asked for, at block {head}, is not yet"
+        elif Identity(*row) != here:
+            was = f"of {Identity(*row)}, and {here} is asked for"
+        else:
+            return
+        raise ConfigError(f"{self._path} is {was}; use another --dir, or remove {self._path.parent} to begin anew")
 
     def load(self) -> State:
         """Return the state after the last whole step; an empty one at first."""

@@ -1,15 +1,14 @@
 """What a daemon says while something outside does not answer, for hours if need be: each thing once, and how often."""
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from pretrain.errors import ChainUnavailable, DataUnavailable, EvaluatorUnavailable, HubUnavailable, Unavailable
 
-_WHAT = {
-    ChainUnavailable: "the chain",
-    HubUnavailable: "the hub",
-    DataUnavailable: "a dataset",
-    EvaluatorUnavailable: "the engine",
-}
+CHAIN, HUB, DATA, ENGINE = "the chain", "the hub", "a dataset", "the engine"
+_THINGS = {ChainUnavailable: CHAIN, HubUnavailable: HUB, DataUnavailable: DATA, EvaluatorUnavailable: ENGINE}
+_REASONS_KEPT = 32
 _MINUTE, _HOUR = 60, 3600  # seconds
 
 
@@ -23,14 +22,17 @@ class Outage:
     """The newest reason, in one line."""
     since: float
     """When the first try failed, in seconds since the Unix epoch."""
-    tries: int = 1
-    said: frozenset[str] = frozenset()
-    """Reasons given by earlier tries."""
+    by: Mapping[str, int] = field(default_factory=dict)
+    """How often each of those who ask for it failed: two loops that try once each are not two tries to a person."""
+    worth_a_line: bool = True
+    """Whether this try is to be told: its reason is a new one, or the tries have doubled since the last line."""
+    said: tuple[str, ...] = ()
+    """Reasons given so far, without their numbers."""
 
     @property
-    def worth_a_line(self) -> bool:
-        """Whether this try is to be told: its reason is a new one, or the tries have doubled since the last line."""
-        return self.why not in self.said or self.tries & (self.tries - 1) == 0
+    def tries(self) -> int:
+        """How often it was tried, by whoever tried most."""
+        return max(self.by.values(), default=1)
 
     def told(self, now: float) -> str:
         """Return what is wrong in one line, with the number of tries when it is not the first."""
@@ -44,12 +46,29 @@ class Outage:
         return f"{self.what} is back after {spoken(now - self.since)} ({count} failed)"
 
 
-def failed(before: Outage | None, error: Unavailable, now: float) -> Outage:
-    """Return the outage after a further failed try; another thing that is missing is another outage."""
-    what, why = _WHAT.get(type(error), "something outside"), str(error)
-    if before is None or before.what != what:
-        return Outage(what, why, now)
-    return replace(before, why=why, tries=before.tries + 1, said=before.said | {before.why})
+def thing(error: Unavailable) -> str:
+    """Return what did not answer, in words."""
+    return _THINGS.get(type(error), "something outside")
+
+
+def failed(before: Outage | None, what: str, why: str, who: str, now: float) -> Outage:
+    """Return the outage of a thing after a further failed try by ``who``."""
+    if before is None:
+        return Outage(what, why, now, {who: 1}, said=remembered((), why))
+    after = replace(before, why=why, by={**before.by, who: before.by.get(who, 0) + 1})
+    doubled = after.tries > before.tries and after.tries & (after.tries - 1) == 0
+    return replace(after, worth_a_line=is_new(before.said, why) or doubled, said=remembered(before.said, why))
+
+
+def is_new(said: tuple[str, ...], why: str) -> bool:
+    """Whether a reason differs from those said by more than its numbers, which a chain's blocks change each time."""
+    return _without_numbers(why) not in said
+
+
+def remembered(said: tuple[str, ...], why: str) -> tuple[str, ...]:
+    """Return the reasons said with one more; the ones not heard for longest are forgotten at last."""
+    plain = _without_numbers(why)
+    return (*(reason for reason in said if reason != plain), plain)[-_REASONS_KEPT:]
 
 
 def spoken(seconds: float) -> str:
@@ -60,3 +79,7 @@ def spoken(seconds: float) -> str:
         return f"{seconds / _MINUTE:.0f} min"
     hours, rest = divmod(round(seconds / _MINUTE), _MINUTE)
     return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
+def _without_numbers(why: str) -> str:
+    return re.sub(r"\d+", "", why)

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pretrain.backoff import delay
-from pretrain.errors import Unavailable
-from pretrain.outage import Outage, failed
+from pretrain.errors import ChainUnavailable, Unavailable
+from pretrain.outage import CHAIN, Outage, failed, thing
 
 log = logging.getLogger("pretrain.validator")
 LONGEST_BACKOFF = 60.0
@@ -52,29 +52,54 @@ class Pace:
         return delay(who, tries, self.poll, LONGEST_BACKOFF)
 
 
-async def until_answered(
-    question: Callable[[], Awaitable[T]], who: str, pace: Pace, health: Callable[[Outage | None], None]
-) -> T | None:
-    """Ask until there is an answer, and return it; None when asked to stop before. Each failed try is told."""
-    outage: Outage | None = None
+@dataclass(frozen=True)
+class Waiting:
+    """One of those who wait: what it notes is shared by all of them, so that each thing is told once."""
 
-    async def once() -> T:
-        return await question()
+    who: str
+    """Spreads the pauses, so that not all validators come back in the same second."""
+    pace: Pace
+    outages: dict[str, Outage]
+    """What is lacking just now, by what it is; values are replaced and never changed."""
+    health: Callable[[Outage | None], None]
+    """Told at each failed try what is lacking, and None when all answers again; must not raise."""
+    meanwhile: Callable[[], str] = str
+    """Says what holds while the chain is away."""
 
-    while not pace.stop.is_set():
+    async def hold_out(self, error: Unavailable, chain: str = CHAIN) -> None:
+        """Note a failed try, say what is new about it, and wait before the next one.
+
+        ``chain`` names what of the chain was asked for: its head may answer while that does not.
+        """
+        of_chain, now = isinstance(error, ChainUnavailable), self.pace.clock()
+        what = chain if of_chain else thing(error)
+        outage = self.outages[what] = failed(self.outages.get(what), what, str(error), self.who, now)
+        seconds = self.pace.pause(self.who, outage.tries)
+        if outage.worth_a_line:
+            holds = self.meanwhile() if of_chain else ""
+            why = f"{outage.told(now)}; {holds}" if holds else outage.told(now)
+            log.warning("waiting for %s: %s; trying again in %.0f s", what, why, seconds)
+        self.health(outage)
+        await self.pace.wait(seconds)
+
+    def answered(self, *things: str) -> None:
+        """Note what has answered, and say so of each that had not."""
+        back = [self.outages.pop(what) for what in things if what in self.outages]
+        for outage in back:
+            log.info("%s", outage.over(self.pace.clock()))
+        if back:
+            self.health(next(iter(self.outages.values()), None))
+
+
+async def until_answered(question: Callable[[], Coroutine[Any, Any, T]], waiting: Waiting) -> T | None:
+    """Ask the chain until there is an answer, and return it; None when asked to stop before."""
+    while not waiting.pace.stop.is_set():
         try:
-            answer = await pace.ask(once())
+            answer = await waiting.pace.ask(question())
         except Unavailable as error:
-            now = pace.clock()
-            outage = failed(outage, error, now)
-            seconds = pace.pause(who, outage.tries)
-            if outage.worth_a_line:
-                log.warning("waiting for %s: %s; trying again in %.0f s", outage.what, outage.told(now), seconds)
-            health(outage)
-            await pace.wait(seconds)
+            await waiting.hold_out(error)
             continue
-        if outage is not None and answer is not None:
-            log.info("%s", outage.over(pace.clock()))
-            health(None)
+        if answer is not None:
+            waiting.answered(CHAIN)
         return answer
     return None

@@ -7,14 +7,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pretrain import scoring
 from pretrain.chain import Head, Snapshot
-from pretrain.errors import ChainUnavailable, Refused, Unavailable
+from pretrain.errors import Refused, Unavailable
 from pretrain.memory import Memory
 from pretrain.node import Node
-from pretrain.outage import Outage, failed, spoken
-from pretrain.patience import Pace
+from pretrain.outage import DATA, ENGINE, HUB, Outage, is_new, remembered, spoken
+from pretrain.patience import Pace, Waiting, until_answered
 from pretrain.report import Report
 from pretrain.schedule import Schedule
 from pretrain.state import State
@@ -22,8 +23,8 @@ from pretrain.step import step
 from pretrain.types import Block, Hotkey
 
 log = logging.getLogger("pretrain.validator")
-JUDGING, WEIGHTS = "no step", "weights not set"
-"""What each loop says that it cannot do."""
+SYNC_BLOCK, ROW = "the sync block", "the chain's answer about weights"
+"""What each loop may lack of a chain whose head answers."""
 _NEVER = Block(0)
 
 
@@ -35,7 +36,7 @@ class Mind:
     seen: Block | None = None
     """The newest finalised block that either loop has heard of."""
     outages: dict[str, Outage] = field(default_factory=dict)
-    """What each loop lacks just now."""
+    """What is lacking just now, by what it is: noted by either loop, and over for both."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Turn:
     not_before: Block = _NEVER
     refusals: int = 0
     """In a row, for a reason that waiting does not mend."""
-    why: str = ""
-    """Of the last of them: each is told once."""
+    said: tuple[str, ...] = ()
+    """Their reasons: each is told once."""
 
 
 async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, listeners: Listeners) -> None:
@@ -65,58 +66,75 @@ async def judge_forever(node: Node, mind: Mind, memory: Memory, pace: Pace, list
 
     What is Unavailable is tried again with growing pauses; anything else is a bug and ends the program.
     """
-    while not pace.stop.is_set():
-        try:
-            if await _is_new_window(node, mind, pace):
-                state, report = await step(node, mind.state)
-                await asyncio.to_thread(memory.save, state, report)
-                mind.state = state
-                if report:
-                    listeners.report(report)
-        except Unavailable as error:
-            await _hold_out(JUDGING, error, node, mind, pace, listeners)
-            continue
-        _go_on(JUDGING, mind, pace, listeners)
+    waiting = _waiting("judging", node, mind, pace, listeners)
+    while head := await _head(node, mind, waiting):
+        if _is_new_window(head, mind.state, node.schedule):
+            try:
+                await _judge(node, mind, memory, waiting, listeners)
+            except Unavailable as error:
+                await waiting.hold_out(error, SYNC_BLOCK)
+                continue
         await pace.wait(pace.poll)
 
 
 async def set_weights_forever(node: Node, mind: Mind, pace: Pace, listeners: Listeners) -> None:
     """Set this validator's row once every ``weights_interval`` blocks, as long as there is something fresh to say."""
+    waiting = _waiting("weights", node, mind, pace, listeners)
     turn = Turn()
-    while not pace.stop.is_set():
+    while head := await _head(node, mind, waiting):
         try:
-            turn = await _take_turn(node, mind, pace, turn)
+            turn = await _take_turn(node, mind.state, head, turn, pace)
         except Unavailable as error:
-            await _hold_out(WEIGHTS, error, node, mind, pace, listeners)
+            await waiting.hold_out(error, ROW)
             continue
-        _go_on(WEIGHTS, mind, pace, listeners)
+        if not pace.stop.is_set():  # else it may have been cut short
+            waiting.answered(ROW)
         await pace.wait(pace.poll)
 
 
-async def _is_new_window(node: Node, mind: Mind, pace: Pace) -> bool:
-    head = await _head(node, mind, pace)
-    cadence = node.schedule.timing.sync_cadence
-    return head is not None and (mind.state.step is None or head.finalized // cadence * cadence > mind.state.step)
+def _waiting(loop: str, node: Node, mind: Mind, pace: Pace, listeners: Listeners) -> Waiting:
+    who, holds = f"{node.hotkey} {loop}", partial(still_valid, mind, node.schedule)
+    return Waiting(who, pace, mind.outages, listeners.health, holds)
 
 
-async def _head(node: Node, mind: Mind, pace: Pace) -> Head | None:
-    """Return the head; None when asked to stop before it is known."""
-    head = await pace.ask(node.chain.head())
+async def _head(node: Node, mind: Mind, waiting: Waiting) -> Head | None:
+    """Return the head, however long it takes; None when asked to stop before it is known."""
+    head = await until_answered(node.chain.head, waiting)
     mind.seen = head.finalized if head else mind.seen
     return head
 
 
-async def _take_turn(node: Node, mind: Mind, pace: Pace, turn: Turn) -> Turn:
+def _is_new_window(head: Head, state: State, schedule: Schedule) -> bool:
+    cadence = schedule.timing.sync_cadence
+    return state.step is None or head.finalized // cadence * cadence > state.step
+
+
+async def _judge(node: Node, mind: Mind, memory: Memory, waiting: Waiting, listeners: Listeners) -> None:
+    state, report = await step(node, mind.state)
+    await asyncio.to_thread(memory.save, state, report)
+    mind.state = state
+    waiting.answered(*_proven(report))
+    if report:
+        listeners.report(report)
+
+
+def _proven(report: Report | None) -> tuple[str, ...]:
+    """Return what has answered for a step to end so: with no competition in force none but the chain is asked."""
+    if report is None:
+        return (SYNC_BLOCK,)
+    return (SYNC_BLOCK, ENGINE) if report.abandoned else (SYNC_BLOCK, ENGINE, HUB, DATA)
+
+
+async def _take_turn(node: Node, state: State, head: Head, turn: Turn, pace: Pace) -> Turn:
     """Set the row when it is time and there is one, and return how things stand then.
 
     A row of which nothing was heard again may have been set or not: the chain itself is asked before any is sent.
     """
     timing = node.schedule.timing
-    head = await _head(node, mind, pace)
-    if head is None or head.block < max(turn.last_set + timing.weights_interval, turn.not_before):
+    if head.block < max(turn.last_set + timing.weights_interval, turn.not_before):
         return turn
     snapshot = await pace.ask(node.chain.snapshot(timing.sync_cadence))
-    row = weights_row(mind.state, snapshot, node.schedule) if snapshot else {}
+    row = weights_row(state, snapshot, node.schedule) if snapshot else {}
     standing = await pace.ask(node.chain.standing()) if row else None
     if standing is None:
         return turn
@@ -133,36 +151,16 @@ async def _take_turn(node: Node, mind: Mind, pace: Pace, turn: Turn) -> Turn:
 
 def _after_refusal(turn: Turn, error: Refused, now: Block, interval: int, pace: Pace) -> Turn:
     """Return when to try again: when the chain says so, else after more blocks each time, for a person has to act."""
+    why = str(error)
     if error.wait_blocks:
         duration = spoken(error.wait_blocks * pace.block_time)
-        log.info("weights wait %d blocks, about %s: %s", error.wait_blocks, duration, error)
-        return replace(turn, not_before=Block(now + error.wait_blocks), refusals=0, why="")
-    if str(error) != turn.why:
-        log.warning("weights not set: %s", error)
+        log.info("weights wait %d blocks, about %s: %s", error.wait_blocks, duration, why)
+        return replace(turn, not_before=Block(now + error.wait_blocks), refusals=0, said=())
+    if is_new(turn.said, why):
+        log.warning("weights not set: %s", why)
     wait = min(interval, 2 ** min(turn.refusals, 20))
-    return replace(turn, not_before=Block(now + wait), refusals=turn.refusals + 1, why=str(error))
-
-
-async def _hold_out(what: str, error: Unavailable, node: Node, mind: Mind, pace: Pace, listeners: Listeners) -> None:
-    """Note a failed try, say what is new about it, and wait before the next one."""
-    now, before = pace.clock(), mind.outages.get(what)
-    outage = mind.outages[what] = failed(before, error, now)
-    if before and before.since != outage.since:
-        log.info("%s", before.over(now))
-    seconds = pace.pause(f"{node.hotkey} {what}", outage.tries)
-    if outage.worth_a_line:
-        kept = f"; {still_valid(mind, node.schedule)}" if isinstance(error, ChainUnavailable) else ""
-        log.warning("%s: %s%s; trying again in %.0f s", what, outage.told(now), kept, seconds)
-    listeners.health(outage)
-    await pace.wait(seconds)
-
-
-def _go_on(what: str, mind: Mind, pace: Pace, listeners: Listeners) -> None:
-    """Note a try that did not fail, unless it was cut short."""
-    if pace.stop.is_set() or what not in mind.outages:
-        return
-    log.info("%s", mind.outages.pop(what).over(pace.clock()))
-    listeners.health(next(iter(mind.outages.values()), None))
+    said = remembered(turn.said, why)
+    return replace(turn, not_before=Block(now + wait), refusals=turn.refusals + 1, said=said)
 
 
 def still_valid(mind: Mind, schedule: Schedule) -> str:

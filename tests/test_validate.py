@@ -161,7 +161,7 @@ def test_hours_without_a_chain_are_a_few_lines_with_a_count_and_one_when_it_is_b
     with caplog.at_level(logging.INFO):
         judge_through(a_world(tmp_path), [20, *[None] * 200, 300, 301], Memory(tmp_path / "state.sqlite"), waits)
     lines = [record.getMessage() for record in caplog.records]
-    away = [line for line in lines if line.startswith("no step: no answer")]
+    away = [line for line in lines if line.startswith("waiting for the chain: no answer")]
     assert [line.partition("(")[2].partition(" tries")[0] for line in away[1:]] == [
         "2",
         "4",
@@ -172,7 +172,7 @@ def test_hours_without_a_chain_are_a_few_lines_with_a_count_and_one_when_it_is_b
         "128",
     ]
     assert away[0].startswith(
-        "no step: no answer; weights on chain stay, our averages are 0 blocks old at block 20; trying again in "
+        "waiting for the chain: no answer; weights on chain stay, our averages are 0 blocks old at block 20; trying"
     )
     assert [line for line in lines if "is back" in line] == ["the chain is back after 2 h 29 min (200 tries failed)"]
 
