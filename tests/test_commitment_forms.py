@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from subnet import NETUID, Subnet, commitment, subnet
+from subnet import NETUID, Subnet, commitment, parameters, subnet
 
 from pretrain.chain import fields, history, ledger, runtime, view
 from pretrain.chain.calls import Call, CommitmentField, SetCommitment, sign
-from pretrain.chain.state import newest_commitments
+from pretrain.chain.hyperparameters import Hyperparameters
+from pretrain.chain.state import newest_commitments, slots
 from pretrain.commitment import decode
 from pretrain.errors import Refused
 from pretrain.types import Block, Hotkey
@@ -143,3 +144,70 @@ def test_the_bytes_of_all_fields_count_and_a_hundred_at_the_least(net: Subnet) -
     assert (refused.value.code, used()) == ("SpaceLimitExceeded", 1_865)
     _commit(net, (CommitmentField("TimelockEncrypted", "ab" * 1_024, 1), CommitmentField("BigRaw", "ab" * 211)))
     assert used() == 3_100
+
+
+# The flag that resets bonds; epochs run at the start of the blocks 10, 31 and 52
+
+FLAG = CommitmentField("ResetBondsFlag")
+
+
+def _bonded(folder: Path, *, bonds_reset: bool = True) -> Subnet:
+    """Make a subnet whose validators weigh both 2 and 3 in block 13, so that each has bonds in them from 31 on."""
+    net = subnet(folder, parameters(Hyperparameters(yuma3=True, bonds_reset=bonds_reset)))
+    net.at(12)
+    for chain in net.chains[:2]:
+        asyncio.run(chain.set_weights({net.pairs[2].address: 1.0, net.pairs[3].address: 1.0}, 0))
+    return net
+
+
+def _bonds(net: Subnet, block: int) -> list[list[int]]:
+    """Return the miners in which either validator has bonds at the end of a block."""
+    with ledger.reading(net.path) as database:
+        return [[uid for uid, _ in slot.bonds] for slot in slots(database, Block(block))][:2]
+
+
+@pytest.mark.parametrize("made", [(FLAG,), (_raw(b"a"), FLAG)])
+def test_the_flag_takes_all_bonds_in_its_miner_from_its_block_until_the_next_epoch(
+    tmp_path: Path, made: Fields
+) -> None:
+    net = _bonded(tmp_path)
+    _commit(net, made, 40)
+    net.at(60)
+    asyncio.run(net.chains[0].head())
+    before, after = [[2, 3]] * 2, [[3]] * 2
+    found = {block: _bonds(net, block) for block in (30, 31, 39, 40, 51, 52)}
+    assert found == {30: [[], []], 31: before, 39: before, 40: after, 51: after, 52: before}
+
+
+def test_an_epoch_starts_from_what_a_reset_has_left_and_the_rows_of_the_epoch_before_stay(tmp_path: Path) -> None:
+    stored = {}
+    for bonds_reset in (True, False):
+        folder = tmp_path / str(bonds_reset)
+        folder.mkdir()
+        net = _bonded(folder, bonds_reset=bonds_reset)
+        _commit(net, (FLAG,), 40)
+        net.at(60)
+        asyncio.run(net.chains[0].head())
+        with ledger.reading(net.path) as database:
+            for block in (31, 52):
+                found = database.execute("SELECT bonds FROM epochs WHERE block = ? ORDER BY uid", (block,))
+                stored[bonds_reset, block] = found.fetchall()
+    assert stored[True, 31] == stored[False, 31]
+    assert stored[True, 52] != stored[False, 52]
+
+
+def test_a_flag_in_the_block_of_an_epoch_resets_what_that_epoch_has_made(tmp_path: Path) -> None:
+    net = _bonded(tmp_path)
+    _commit(net, (FLAG,), 31)
+    assert _bonds(net, 31) == [[3], [3]]
+    _commit(net, (_raw(b"a"),), 32)
+    assert _bonds(net, 32) == [[3], [3]], "another commitment brings nothing back"
+
+
+@pytest.mark.parametrize(("bonds_reset", "made"), [(False, (FLAG,)), (True, (_raw(b"a"),)), (True, ())])
+def test_without_the_flag_or_on_a_subnet_that_does_not_read_it_bonds_stay(
+    tmp_path: Path, made: Fields, *, bonds_reset: bool
+) -> None:
+    net = _bonded(tmp_path, bonds_reset=bonds_reset)
+    _commit(net, made, 40)
+    assert _bonds(net, 40) == [[2, 3], [2, 3]]

@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -174,6 +175,18 @@ def test_a_file_that_is_no_chain_is_said_so_in_one_line(tmp_path: Path, content:
     path.write_bytes(content)
     with pytest.raises(ChainUnavailable, match=r"^.*chain\.sqlite (is no embedded chain|cannot be used).*$"):
         LocalChain(path, NETUID)
+
+
+@pytest.mark.parametrize("version", [1, ledger.VERSION - 1, ledger.VERSION + 1])
+def test_a_chain_of_another_version_says_what_to_do(net: Subnet, version: int) -> None:
+    with closing(sqlite3.connect(net.path)) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(ChainUnavailable) as unavailable:
+        LocalChain(net.path, NETUID)
+    assert str(unavailable.value) == (
+        f"{net.path} was made by another version of this software ({version}; this one reads {ledger.VERSION}):"
+        " remove it and start a new run"
+    )
 
 
 def test_a_chain_damaged_while_it_runs_is_unavailable_and_not_a_crash(net: Subnet) -> None:

@@ -1,14 +1,20 @@
 """Yuma against epochs measured on a real runtime, and against small ones worked out by hand."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from subnet import NETUID, parameters, subnet
 
-from pretrain.chain.bonds import Entries, reset_bonds
+from pretrain.chain import ledger
+from pretrain.chain.bonds import Entries
+from pretrain.chain.calls import Call, CommitmentField, SetCommitment, sign
+from pretrain.chain.state import dump_row, slots
 from pretrain.chain.yuma import EpochInputs, EpochOutputs, Hyperparameters, epoch
+from pretrain.types import Block
 
 MEASURED = {path.stem: json.loads(path.read_text()) for path in sorted(Path(__file__).parent.glob("data/yuma/*.json"))}
 EPOCHS = [(name, number) for name, scenario in MEASURED.items() for number in range(len(scenario["epochs"]))]
@@ -70,9 +76,28 @@ def test_all_measured_epochs_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["bonds_reset_flag_y1", "bonds_reset_flag_y3"])
-def test_a_reset_commitment_of_uid_4_between_two_measured_epochs_clears_the_bonds_in_it(name: str) -> None:
+def test_a_reset_commitment_of_uid_4_between_two_measured_epochs_clears_the_bonds_in_it(
+    name: str, tmp_path: Path
+) -> None:
     before, after = MEASURED[name]["epochs"][1:3]
-    assert reset_bonds(entries(before["outputs"]["bonds"]), 4) == entries(after["inputs"]["bonds"])
+    net = subnet(
+        tmp_path, parameters(hyperparameters(after["inputs"]["hyperparameters"])), miners=before["inputs"]["n"] - 2
+    )
+    net.at(31)
+    asyncio.run(net.chains[0].head())
+    with ledger.writing(net.path) as database:
+        database.executemany(
+            "UPDATE epochs SET bonds = ? WHERE block = 31 AND uid = ?",
+            [(dump_row(row), uid) for uid, row in entries(before["outputs"]["bonds"]).items()],
+        )
+    chain, keys = net.chains[4], net.pairs[4]
+    flag = SetCommitment((CommitmentField("ResetBondsFlag"),))
+    asyncio.run(
+        chain.submit(sign(Call(chain.genesis.hash.hex(), NETUID, keys.address, 0, Block(32), flag), keys.hotkey))
+    )
+    with ledger.reading(net.path) as database:
+        found = {slot.uid: slot.bonds for slot in slots(database, Block(32)) if slot.bonds}
+    assert found == entries(after["inputs"]["bonds"])
 
 
 # By hand: uids 0 and 1 validate, 2 and 3 mine; nobody owns the subnet.

@@ -20,7 +20,7 @@ from pretrain.chain.genesis import Genesis
 from pretrain.errors import ChainUnavailable
 from pretrain.types import Block, Hotkey
 
-VERSION = 2
+VERSION = 3
 """Of the tables below, kept in ``PRAGMA user_version``."""
 BUSY_SECONDS = 20.0
 """How long a writer waits for another one."""
@@ -85,6 +85,9 @@ CREATE TABLE epochs (
     permit INTEGER NOT NULL, active INTEGER NOT NULL,
     bonds TEXT NOT NULL,              -- JSON [[uid, u16], ...]
     PRIMARY KEY (block, uid)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE resets (                 -- of the bonds in a miner, after the epoch of that block if there was one
+    uid INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (uid, block)
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -229,8 +232,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise
     if version != VERSION:
         database.close()
-        raise ChainUnavailable(f"{path} is no embedded chain of version {VERSION}: it says {version}")
+        raise ChainUnavailable(f"{path} {_strange(version)}")
     return database
+
+
+def _strange(version: int) -> str:
+    if version == 0:  # SQLite's own, for a file that says nothing
+        return "is no embedded chain"
+    return (
+        f"was made by another version of this software ({version}; this one reads {VERSION}):"
+        " remove it and start a new run"
+    )
 
 
 def _fill(database: sqlite3.Connection, genesis: Genesis) -> None:

@@ -132,6 +132,9 @@ def _set_commitment(database: sqlite3.Connection, here: Here, call: Call, action
     database.execute(
         "INSERT OR REPLACE INTO commitments VALUES (?, ?, ?)", (call.signer, here.block, fields.dump(action.fields))
     )
+    if here.parameters.hyperparameters.bonds_reset and any(field.kind == "ResetBondsFlag" for field in action.fields):
+        uid = rules.slot_of(here, call.signer).uid
+        database.execute("INSERT OR IGNORE INTO resets VALUES (?, ?)", (uid, here.block))
 
 
 def _spent(database: sqlite3.Connection, hotkey: Hotkey, period: int) -> Spent:

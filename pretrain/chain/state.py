@@ -2,9 +2,10 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pretrain.chain import fields
+from pretrain.chain.bonds import reset_bonds
 from pretrain.chain.calls import U16_MAX
 from pretrain.chain.fields import Fields
 from pretrain.types import Block, Hotkey, Uid
@@ -30,6 +31,12 @@ LEFT JOIN weights w ON w.uid = r.uid
 LEFT JOIN epochs e ON e.uid = r.uid AND e.block = (SELECT MAX(x.block) FROM epochs x WHERE x.block <= :at)
 ORDER BY r.uid
 """
+_RESETS = """
+SELECT DISTINCT uid FROM resets
+WHERE block <= :at AND block >= (SELECT COALESCE(MAX(e.block), 0) FROM epochs e WHERE e.block <= :at)
+ORDER BY uid
+"""
+"""Since the last epoch: those before it are in its bonds already."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,11 @@ def slots(database: sqlite3.Connection, block: Block) -> tuple[Slot, ...]:
     """Return every neuron at the end of a finished block, or now if it is the open one; ordered by uid."""
     cursor = database.cursor()
     cursor.row_factory = sqlite3.Row
-    return tuple(_slot(row) for row in cursor.execute(_SLOTS, {"at": block}))
+    found = tuple(_slot(row) for row in cursor.execute(_SLOTS, {"at": block}))
+    bonds: dict[int, Row] = {slot.uid: slot.bonds for slot in found}
+    for row in cursor.execute(_RESETS, {"at": block}):
+        bonds = reset_bonds(bonds, row["uid"])
+    return tuple(replace(slot, bonds=bonds[slot.uid]) for slot in found)
 
 
 def newest_commitments(database: sqlite3.Connection, block: Block) -> dict[Hotkey, tuple[Block, Fields]]:
