@@ -17,6 +17,7 @@ from subnet import NETUID, Pair, Subnet, pair, parameters, subnet
 from pretrain.chain import history, ledger, pending, runtime, weight_calls
 from pretrain.chain.calls import (
     Action,
+    BurnedRegister,
     Call,
     CommitTimelockedWeights,
     CommitWeights,
@@ -232,6 +233,35 @@ def test_ten_timelocked_commits_fit_between_two_epochs(tmp_path: Path) -> None:
         _send(net, block, made)
     assert _refusal(net, 30, made) == ("TooManyUnrevealedCommits", 1)
     assert _send(net, 31, made) == 31
+
+
+def test_who_was_registered_after_a_row_was_committed_is_not_weighed_by_it(tmp_path: Path) -> None:
+    net = subnet(tmp_path, parameters(commit_reveal=True))
+    row = RevealWeights((2, 5, 6), (65_535, 65_535, 65_535), (7,), 0)
+    payer = net.pairs[2].coldkey
+    for block, name in ((12, "Early"), (13, "Same"), (20, "Late")):
+        _send(net, block, BurnedRegister(pair(name).address), Pair(payer, payer))
+        if block == 13:
+            _send(net, block, _commit(net, row))
+    _send(net, 40, row)
+    net.at(45)
+    expected = {net.pairs[2].address: 0.5, pair("Early").address: 0.5}
+    assert history.weights(net.path) == (history.WeightsRow(Block(40), net.pairs[0].address, expected),)
+    assert asyncio.run(net.chains[2].snapshot(42)).weights == {net.pairs[0].address: expected}
+
+    with ledger.writing(net.path) as database:
+        database.execute("UPDATE weights SET row = '[[7,65535],[2,65535]]'")
+    (shown,) = history.weights(net.path)
+    assert shown.shares == {net.pairs[2].address: 1.0}
+
+
+def test_who_held_the_slot_when_a_row_was_committed_is_weighed_by_it_for_ever(tmp_path: Path) -> None:
+    net = subnet(tmp_path, parameters(commit_reveal=True, max_uids=5))
+    _send(net, 13, _commit(net, OTHER))
+    with ledger.writing(net.path) as database:
+        database.execute("INSERT INTO registrations VALUES (4, 20, ?)", (pair("Heir").address,))
+    _send(net, 40, OTHER)
+    assert [shown.shares for shown in history.weights(net.path)] == [{net.pairs[4].address: 1.0}]
 
 
 # A validator's way

@@ -39,7 +39,10 @@ class WeightsRow:
     block: Block
     hotkey: Hotkey
     shares: Mapping[Hotkey, float]
-    """By the hotkeys that held the uids when the row was fixed; sums to 1, or empty when all were 0."""
+    """By the hotkeys that held the uids before the row was fixed; sums to 1, or empty when nobody is left.
+
+    As in an epoch, a weight on a uid that was given away no earlier than that was meant for nobody who is there.
+    """
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,17 @@ def commitments(path: Path) -> tuple[CommitmentMade, ...]:
 
 
 def _shares(row: str, block: int, holders: Mapping[int, list[tuple[int, Hotkey]]]) -> dict[Hotkey, float]:
-    values = {_holder(holders[uid], block): value for uid, value in load_row(row) if value}
+    named = ((_holder(holders[uid], block), value) for uid, value in load_row(row) if value)
+    values = {hotkey: value for hotkey, value in named if hotkey is not None}
     total = sum(values.values())
     return {hotkey: value / total for hotkey, value in values.items()}
 
 
-def _holder(holders: list[tuple[int, Hotkey]], block: int) -> Hotkey:
-    """Return who held a slot at the end of a block."""
-    return holders[bisect_right([since for since, _ in holders], block) - 1][1]
+def _holder(holders: list[tuple[int, Hotkey]], block: int) -> Hotkey | None:
+    """Return who held a slot at the end of a block and before it; None when nobody did."""
+    earlier = bisect_right([since for since, _ in holders], block)
+    since, hotkey = holders[earlier - 1] if earlier else (block, None)
+    return hotkey if since < block else None
 
 
 def newest(path: Path) -> Block:

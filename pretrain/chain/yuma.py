@@ -10,7 +10,9 @@ Pure: values in, values out. All numbers inside are I32F32 (``fixed``), where a 
 once; outside they are u16 (floor of fraction * 65535) and rao.
 
 Not modelled, because the embedded chain has none of it: several mechanisms in a subnet, parent and child keys. With
-commit-reveal a row is as old as its slot's last commit, whichever it was revealed from. Inputs are trusted: vectors
+commit-reveal a row is as old as its slot's last commit, whichever it was revealed from. There the real epoch also masks
+a row by its validator's oldest commit that has not expired: a weight on a uid registered since that commit counts for
+nothing. That was not measured, and is not done here. Inputs are trusted: vectors
 have n entries, a row names a uid at most once, and all stake together is below 2**63 rao (the whole supply is 2.1e16).
 """
 
