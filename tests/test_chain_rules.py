@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bittensor.error_map import CUSTOM_TRANSACTION_ERRORS
 from subnet import NETUID, START, Clock, Subnet, pair
 
 from pretrain.chain import blocks, ledger, rules, runtime
@@ -85,6 +86,16 @@ def test_every_measured_case_is_reproduced_or_said_why_not() -> None:
     measured = [case["id"] for case in json.loads(ORIGINAL.read_text())["cases"]]
     assert sorted([*reproduced, *NOT_REPRODUCED]) == sorted(measured)
     assert set(NOT_COMPARED) <= set(reproduced)
+
+
+SYNONYMS = {"BalanceTooLow": "NotEnoughBalanceToStake"}
+"""The source's name for what the pool answers, and the client library's, where they differ."""
+
+
+def test_the_pools_numbers_have_the_names_that_the_client_library_gives_them() -> None:
+    ours = {number: SYNONYMS.get(name, name) for name, number in rules.POOL_CODES.items()}
+    assert ours == {number: CUSTOM_TRANSACTION_ERRORS[number] for number in ours}
+    assert set(SYNONYMS) <= set(rules.POOL_CODES)
 
 
 def _measured_subnet(folder: Path, sudo: Mapping[str, int]) -> Subnet:

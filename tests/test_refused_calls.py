@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from subnet import NETUID, Pair, Subnet, pair, parameters, subnet
 
-from pretrain.chain import blocks, ledger, runtime
+from pretrain.chain import blocks, fields, ledger, runtime
 from pretrain.chain.calls import Action, AddStake, Call, RemoveStake, SetCommitment, SetWeights, SignedCall, sign
 from pretrain.chain.fields import from_text
 from pretrain.chain.genesis import RAO
@@ -74,6 +74,21 @@ def test_calls_of_a_block_stand_in_the_order_they_came(net: Subnet) -> None:
         (13, 1, None),
         (13, 2, "AccountNotAllowedCommit"),
     ]
+
+
+def test_a_rule_that_refuses_when_something_is_written_already_leaves_nothing_of_it(
+    net: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _at(net, 12)
+    before = _content(net)
+
+    def refuse(_fields: object) -> str:
+        raise Refused("too late", code="SpaceLimitExceeded")
+
+    monkeypatch.setattr(fields, "dump", refuse)  # of a commitment the space is written before
+    done = _apply(net, *_signed(net, net.pairs[2], SetCommitment(from_text("a"))))
+    assert done.refused is not None
+    assert _content(net) | {"calls": []} == before
 
 
 def test_without_being_asked_to_keep_it_a_failed_call_leaves_nothing(net: Subnet) -> None:

@@ -26,7 +26,8 @@ POOL_CODES = {
 All were measured but 4, which is the source's too.
 """
 
-_MAX_FIELDS = 3
+MAX_FIELDS = 3
+"""Of one commitment."""
 _SMALLEST_COMMITMENT = 100  # bytes that the shortest one counts as
 
 
@@ -132,9 +133,9 @@ def check_commitment(
     """
     if netuid != here.genesis.netuid or all(slot.hotkey != signer for slot in here.slots):
         raise Refused(f"{signer} is not registered on subnet {netuid}", code="AccountNotAllowedCommit")
-    if len(action.fields) > _MAX_FIELDS:
+    if len(action.fields) > MAX_FIELDS:
         raise Refused(
-            f"a commitment of {len(action.fields)} fields: at most {_MAX_FIELDS}", code="TooManyFieldsInCommitmentInfo"
+            f"a commitment of {len(action.fields)} fields: at most {MAX_FIELDS}", code="TooManyFieldsInCommitmentInfo"
         )
     pause = here.parameters.commitment_rate_limit
     if spent.last is not None and here.block < spent.last + pause:

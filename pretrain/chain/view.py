@@ -48,16 +48,11 @@ def entries(neurons: Sequence[Slot], committed: Mapping[Hotkey, tuple[Block, Fie
 
 def entry(hotkey: Hotkey, block: Block, made: Sequence[CommitmentField]) -> Entry | None:
     """Return what a commitment names, or None when it is not well-formed and so no entry."""
-    data = raw(made)
+    data = fields.clear(made)
     try:
         return None if data is None else Entry(hotkey, block, commitment.decode(data.decode("ascii")))
     except ValueError:
         return None
-
-
-def raw(made: Sequence[CommitmentField]) -> bytes | None:
-    """Return the bytes of a commitment of exactly one Raw field; any other form has none that a step would read."""
-    return fields.clear(made)
 
 
 def neuron(slot: Slot) -> Neuron:

@@ -6,6 +6,8 @@ library carries of it); indices of calls and events are our own, as a client rea
 
 from functools import cache
 
+from pretrain import wallet
+from pretrain.chain import rules
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.node import storage_items
 from pretrain.chain.node.metadata import (
@@ -24,8 +26,7 @@ from pretrain.chain.node.scale import Field, Variant
 _INFO = Field("DispatchEventInfo", "dispatch_info")
 _WHO = Field("AccountId32", "who")
 
-SS58_FORMAT = 42
-"""Of every address of this network."""
+SS58_FORMAT = wallet.SS58_FORMAT
 SUBTENSOR_ERRORS = {
     "HotKeyNotRegisteredInSubNet": 4, "HotKeyAccountNotExists": 5, "HotKeyNotRegisteredInNetwork": 6,
     "NonAssociatedColdKey": 7, "NotEnoughStake": 8, "NotEnoughStakeToWithdraw": 9, "NotEnoughStakeToSetWeights": 10,
@@ -126,11 +127,9 @@ def _commitments() -> Pallet:
     event = Variant("Commitment", 0, (Field("NetUid", "netuid"), _WHO))
     call = CallForm("set_commitment", 0, (_SUBNET, ("info", "CommitmentInfo")))
     return Pallet("Commitments", 18, storage_items.COMMITMENTS, (call,), (event,), COMMITMENTS_ERRORS,
-                  (Constant("MaxFields", "u32", MAX_FIELDS),))  # fmt: skip
+                  (Constant("MaxFields", "u32", rules.MAX_FIELDS),))  # fmt: skip
 
 
-MAX_FIELDS = 3
-"""Fields of one commitment."""
 METHODS = (
     Method("AccountNonceApi", "account_nonce", (("account", "AccountId32"),), "u32"),
     Method("TransactionPaymentApi", "query_info", (("uxt", "Vec<u8>"), ("len", "u32")), "RuntimeDispatchInfo"),
