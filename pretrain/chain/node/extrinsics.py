@@ -97,7 +97,11 @@ def is_signed_by_its_signer(extrinsic: Extrinsic, signed: Signed) -> bool:
 
 
 def is_extrinsic(payload: bytes) -> bool:
-    """Whether a call kept by the chain came as an extrinsic, and not in the chain's own form (canonical JSON)."""
+    """Whether a call kept by the chain came as an extrinsic, and not in the chain's own form (canonical JSON).
+
+    No extrinsic begins as an object of JSON does: as the first byte of its length that would announce 34 more bytes,
+    which only a length over 2^264 needs, and a length that is written longer than it needs is refused.
+    """
     return not payload.startswith(b"{")
 
 
@@ -105,6 +109,11 @@ def unsigned(call: bytes) -> bytes:
     """Return the extrinsic that a block's author puts in for a call, such as the time."""
     body = bytes([_UNSIGNED_V4]) + call
     return compact(len(body)) + body
+
+
+def address_of(text: str) -> Hotkey:
+    """Return an account's address as this network writes it; raises ValueError for a text that is none."""
+    return Hotkey(bittensor_core.ss58_encode(wallet.public_key(text), SS58_FORMAT))
 
 
 def hash_of(raw: bytes) -> str:

@@ -5,14 +5,16 @@ from collections.abc import Callable, Mapping
 from pretrain.chain.node.codec import TRANSACTION_VERSION
 from pretrain.chain.node.metadata import VERSION
 from pretrain.chain.node.node import Node
-from pretrain.chain.node.parameters import Params, as_number, at, bytes_at, from_hex, hash_at, text_at
-from pretrain.chain.node.rpc import INVALID_PARAMS, STATE_ERROR, UNKNOWN_METHOD, Json, RpcError
+from pretrain.chain.node.parameters import Params, address_at, as_number, at, bytes_at, from_hex, hash_at, text_at
+from pretrain.chain.node.rpc import INVALID_COUNT, INVALID_PARAMS, STATE_ERROR, UNKNOWN_METHOD, Json, RpcError, too_big
 from pretrain.chain.node.scale import octets, sequence
 from pretrain.chain.node.state_view import NotDescribed
 
 Answer = Callable[[Node, Params], Json]
 MAX_PAGE = 1_000
 """Keys of one page, keys of one query, and numbers of one request for hashes."""
+MAX_ANSWER_BYTES = 4 << 20
+"""Of one answer, which is held until a client takes it."""
 _NAME = "pretrain-node"
 
 
@@ -37,7 +39,9 @@ def _block_hash(node: Node, params: Params) -> Json:
     if asked is None:
         return _head(node, params)
     if isinstance(asked, list):
-        return [node.hash_at(as_number(entry)) for entry in asked[:MAX_PAGE]]
+        if len(asked) > MAX_PAGE:
+            raise RpcError(INVALID_PARAMS, f"Invalid params: expected at most {MAX_PAGE} numbers, not {len(asked)}")
+        return node.hashes_at([as_number(entry) for entry in asked])
     return node.hash_at(as_number(asked))
 
 
@@ -104,13 +108,20 @@ def _query_storage_at(node: Node, params: Params) -> Json:
         raise RpcError(INVALID_PARAMS, f"Invalid params: expected at most {MAX_PAGE} keys")
     hash_ = hash_at(params, 1) or node.hash_at(node.head().block)
     with node.state(hash_) as state:
-        values = [state.raw_at(from_hex(key)) for key in keys]
-    changes = [[key, None if value is None else f"0x{value.hex()}"] for key, value in zip(keys, values, strict=True)]
+        changes, size = [], 0
+        for key in keys:
+            value = state.raw_at(from_hex(key))
+            changes.append([key, None if value is None else f"0x{value.hex()}"])
+            size += 2 * len(value or b"")
+            if size > MAX_ANSWER_BYTES:
+                raise too_big(MAX_ANSWER_BYTES)
     return [{"block": hash_, "changes": changes}]
 
 
 def _keys_paged(node: Node, params: Params) -> Json:
-    prefix, count = bytes_at(params, 0), max(0, min(as_number(at(params, 1)), MAX_PAGE))
+    prefix, count = bytes_at(params, 0), as_number(at(params, 1))
+    if not 0 <= count <= MAX_PAGE:
+        raise RpcError(INVALID_COUNT, f"count exceeds maximum value. value: {count}, max: {MAX_PAGE}")
     start = from_hex(at(params, 2)) if at(params, 2) is not None else b""
     with node.state(hash_at(params, 3)) as state:
         keys = [key for key in state.keys(prefix) if key > start or not start]
@@ -118,7 +129,7 @@ def _keys_paged(node: Node, params: Params) -> Json:
 
 
 def _next_index(node: Node, params: Params) -> Json:
-    return node.next_nonce(text_at(params, 0))
+    return node.next_nonce(address_at(params, 0))
 
 
 def _submit(node: Node, params: Params) -> Json:

@@ -5,7 +5,7 @@ Everything here waits for SQLite, so it is called in threads.
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from pretrain.chain.genesis import Genesis
 from pretrain.chain.node import included, pool
 from pretrain.chain.node.codec import Codec
 from pretrain.chain.node.extrinsics import is_extrinsic
+from pretrain.chain.node.parameters import digest_of
 from pretrain.chain.node.past import Past
 from pretrain.chain.node.pool import Taken
 from pretrain.chain.node.rpc import STATE_ERROR, Json, RpcError
@@ -38,7 +39,7 @@ class Node:
     clock: Clock
     behind: int = 0
     """Blocks by which its head is set back: for a node that is to look as if it had fallen behind."""
-    numbers: dict[str, Block] = field(default_factory=dict)
+    numbers: dict[bytes, Block] = field(default_factory=dict)
     """Numbers of blocks asked for by hash before; finished blocks never change."""
 
     def set_back(self, count: int) -> "Node":
@@ -52,26 +53,38 @@ class Node:
 
     def hash_at(self, number: int) -> str | None:
         """Return a block's hash; None when it is not finished yet."""
-        if not 0 <= number <= self.head().block:
-            return None
+        return self.hashes_at([number])[0]
+
+    def hashes_at(self, numbers: Sequence[int]) -> list[str | None]:
+        """Return the hashes of several blocks, all as one look finds them; None for those not finished yet."""
+        newest = self.head().block
         with ledger.reading(self.path) as database:
-            return f"0x{block_hash(database, Block(number)).hex()}"
+            return [
+                f"0x{block_hash(database, Block(number)).hex()}" if 0 <= number <= newest else None
+                for number in numbers
+            ]
 
     def number_of(self, hash_: str | None) -> Block | None:
-        """Return the number of a block, of the newest for None; None when no finished block has that hash."""
+        """Return the number of a block, of the newest for None; None when no finished block has that hash.
+
+        Raises RpcError for a text that is no hash.
+        """
         if hash_ is None:
             return self.head().block
-        if hash_ not in self.numbers:
+        digest = digest_of(hash_)
+        number = self.numbers.get(digest)
+        if number is None:
             with ledger.reading(self.path) as database:
                 row = database.execute(
-                    "SELECT number FROM blocks WHERE hash = ? ORDER BY number DESC LIMIT 1", (_digest(hash_),)
+                    "SELECT number FROM blocks WHERE hash = ? ORDER BY number DESC LIMIT 1", (digest,)
                 ).fetchone()
             if row is None:
                 return None
+            number = Block(row[0])
             if len(self.numbers) >= _REMEMBERED:
                 self.numbers.clear()
-            self.numbers[hash_] = Block(row[0])
-        return self.numbers[hash_]
+            self.numbers[digest] = number
+        return number
 
     @contextmanager
     def state(self, hash_: str | None) -> Iterator[StateView]:
@@ -115,11 +128,16 @@ class Node:
             return runtime.next_nonce(database, Hotkey(address))
 
     def submit(self, raw: bytes) -> Taken:
-        """Take an extrinsic into the open block; raises RpcError."""
+        """Take an extrinsic into the open block; raises RpcError.
+
+        The chain is kept from other writers only once the extrinsic is known to be good.
+        """
         blocks.catch_up(self.path, self.genesis, self.clock)
+        with ledger.reading(self.path) as database:
+            checked = pool.check(database, self.genesis, self.codec, raw)
         with ledger.writing(self.path) as database:
             blocks.advance(database, self.genesis, self.clock)
-            return pool.submit(database, self.genesis, self.codec, raw)
+            return pool.admit(database, self.genesis, checked)
 
     @contextmanager
     def _past(self, number: Block) -> Iterator[Past]:
@@ -137,10 +155,3 @@ def open_node(path: Path, clock: Clock = time.time) -> Node:
 @functools.lru_cache(maxsize=4)
 def _codec(genesis: Genesis) -> Codec:
     return Codec(genesis)
-
-
-def _digest(hash_: str) -> bytes:
-    try:
-        return bytes.fromhex(hash_.removeprefix("0x"))
-    except ValueError:
-        return b""  # no block has it

@@ -100,7 +100,12 @@ class Past:
 
     @property
     def milliseconds(self) -> int:
-        """When the block was made, since the Unix epoch; counted back from the newest as if time had never paused."""
+        """When the block was made, since the Unix epoch: right for blocks since time last went on.
+
+        The chain keeps no times of blocks, only when one of them was finished. So those before it are counted back as
+        if time had never stopped, and a pause moves them: they, and the first extrinsic and the bytes of ``Now`` at
+        them, are shown as later than before.
+        """
         head = ledger.read_head(self.database)
         seconds = head.anchor_time + (self.block - head.anchor_block) * self.parameters.block_time
         return max(0, round(seconds * 1_000))

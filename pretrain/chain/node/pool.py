@@ -1,10 +1,14 @@
-"""The door for extrinsics: what is wrong before a block takes one is answered as a node's pool answers it."""
+"""The door for extrinsics: what is wrong before a block takes one is answered as a node's pool answers it.
+
+Strangers may send anything, and the chain has one writer: so an extrinsic is taken apart and its signature checked
+while others may write, and only what can be taken asks for the chain.
+"""
 
 import sqlite3
 from dataclasses import dataclass
 
 from pretrain.chain import ledger, rules, runtime
-from pretrain.chain.calls import Call
+from pretrain.chain.calls import Action, Call
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.node import translate
 from pretrain.chain.node.codec import Codec
@@ -23,8 +27,24 @@ ADMISSION = {
     "BadGenesis": "Transaction has a bad signature",
 }
 """What a pool says of a call that is refused at admission; this node keeps no future ones."""
+_BAD_SIGNATURE = "Transaction has a bad signature"
 _CUSTOM = {**rules.POOL_CODES, "SlippageTooHigh": 8}
 """Numbers of the pool's refusals: the chain's, and that of a limit on the price, which only clients of a node name."""
+
+
+MAX_BYTES = 64 << 10
+"""Of an extrinsic; the longest that this chain has a use for is a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An extrinsic that its signer has signed, for the period of its era that the chain was in."""
+
+    extrinsic: Extrinsic
+    netuid: int
+    action: Action
+    birth: Block
+    """Of its era; block 0 for one that is valid for ever."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +55,10 @@ class Taken:
     block: Block
 
 
-def submit(database: sqlite3.Connection, genesis: Genesis, codec: Codec, raw: bytes) -> Taken:
-    """Check an extrinsic and apply it to the open block, in the caller's transaction; raises RpcError."""
+def check(database: sqlite3.Connection, genesis: Genesis, codec: Codec, raw: bytes) -> Checked:
+    """Take an extrinsic apart and check its signature, without writing; raises RpcError."""
+    if len(raw) > MAX_BYTES:
+        raise _invalid(f"Transaction would exhaust the block limits: {len(raw)} bytes, expected at most {MAX_BYTES}")
     try:
         extrinsic = parse(raw)
         decoded = codec.call(extrinsic.call)
@@ -45,17 +67,28 @@ def submit(database: sqlite3.Connection, genesis: Genesis, codec: Codec, raw: by
         raise RpcError(BAD_FORMAT, f"Extrinsic has invalid format: {error}") from error
     except Refused as refused:
         raise _answer(refused) from refused
-    head = ledger.read_head(database)
-    _check_not_imported(database, head.open, extrinsic)
-    birth = _check_signature(database, genesis, codec, extrinsic, head.open)
+    birth = _birth(extrinsic, ledger.read_head(database).open)
+    signed = Signed(codec.spec_version, genesis.hash, block_hash(database, birth))
+    if not is_signed_by_its_signer(extrinsic, signed):
+        raise _invalid(_BAD_SIGNATURE)
+    return Checked(extrinsic, netuid, action, birth)
+
+
+def admit(database: sqlite3.Connection, genesis: Genesis, checked: Checked) -> Taken:
+    """Apply a checked extrinsic to the open block, in the caller's transaction; raises RpcError."""
+    extrinsic, block = checked.extrinsic, ledger.read_head(database).open
+    _check_not_imported(database, block, extrinsic)
+    if _birth(extrinsic, block) != checked.birth:  # its era has begun anew since, with a block it is not signed for
+        raise _invalid(_BAD_SIGNATURE)
     # An era may be longer than the chain's own calls are valid: it is the signer's, and has been checked.
-    birth = Block(max(birth, head.open - genesis.parameters.call_validity + 1))
-    call = Call(genesis.hash.hex(), netuid, extrinsic.signer, extrinsic.nonce, birth, action)
+    oldest = block - genesis.parameters.call_validity + 1
+    birth = Block(max(checked.birth, oldest) if extrinsic.era else block)
+    call = Call(genesis.hash.hex(), checked.netuid, extrinsic.signer, extrinsic.nonce, birth, checked.action)
     try:
-        applied = runtime.apply(database, genesis, call, raw, extrinsic.signature, keep_refused=True)
+        applied = runtime.apply(database, genesis, call, extrinsic.raw, extrinsic.signature, keep_refused=True)
     except Refused as refused:
         raise _answer(refused) from refused
-    return Taken(hash_of(raw), applied.block)
+    return Taken(hash_of(extrinsic.raw), applied.block)
 
 
 def _check_not_imported(database: sqlite3.Connection, block: Block, extrinsic: Extrinsic) -> None:
@@ -67,17 +100,14 @@ def _check_not_imported(database: sqlite3.Connection, block: Block, extrinsic: E
         raise RpcError(ALREADY_IMPORTED, "Transaction Already Imported", hash_of(extrinsic.raw))
 
 
-def _check_signature(
-    database: sqlite3.Connection, genesis: Genesis, codec: Codec, extrinsic: Extrinsic, block: Block
-) -> Block:
-    """Return the era's first block; for a call that is valid for ever, the open one."""
-    birth = Block(extrinsic.era.birth(block)) if extrinsic.era else Block(0)
-    if extrinsic.era and not block - BLOCK_HASH_COUNT <= birth < block:
+def _birth(extrinsic: Extrinsic, block: Block) -> Block:
+    """Return the first block of the era that the open block is in; for a call that is valid for ever, block 0."""
+    if not extrinsic.era:
+        return Block(0)
+    birth = Block(extrinsic.era.birth(block))
+    if not block - BLOCK_HASH_COUNT <= birth < block:
         raise _invalid(ADMISSION["AncientBirthBlock"])
-    signed = Signed(codec.spec_version, genesis.hash, block_hash(database, birth))
-    if not is_signed_by_its_signer(extrinsic, signed):
-        raise _invalid("Transaction has a bad signature")
-    return birth if extrinsic.era else block
+    return birth
 
 
 def _answer(refused: Refused) -> RpcError:

@@ -1,14 +1,17 @@
 """JSON-RPC 2.0: what a frame asks for, and how answers and errors are written."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 PARSE_ERROR, INVALID_REQUEST, UNKNOWN_METHOD, INVALID_PARAMS = -32_700, -32_600, -32_601, -32_602
+INTERNAL_ERROR = -32_603
 SERVER_ERROR = -32_000
+TOO_BIG = -32_008
 TOO_MANY = -32_005
 """Clients of this kind of node take it, with a policy in its data, as an order to slow down."""
-STATE_ERROR = 4_003
+INVALID_COUNT, STATE_ERROR = 4_002, 4_003
 INVALID_TRANSACTION = 1_010
 UNKNOWN_TRANSACTION = 1_011
 ALREADY_IMPORTED = 1_013
@@ -32,6 +35,20 @@ class RpcError(Exception):
         return body if self.data is None else body | {"data": self.data}
 
 
+def too_big(most: int) -> RpcError:
+    """Return the answer in the place of one that is too long."""
+    return RpcError(TOO_BIG, "Response is too big", f"Exceeded max limit of {most}")
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """What should have been a request, and why it is none."""
+
+    error: RpcError
+    id: Json
+    """What could be read of it."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One request; without an id it is a notification, which nobody waits for."""
@@ -41,10 +58,10 @@ class Request:
     id: Json = None
 
 
-def read_frame(frame: str | bytes, most: int) -> tuple[list[Request | RpcError], bool]:
+def read_frame(frame: str | bytes, most: int) -> tuple[list[Request | Malformed], bool]:
     """Return what a frame asks for, at most so much, and whether it is a batch; raises RpcError when it is none."""
     try:
-        document = json.loads(frame)
+        document = json.loads(frame, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise RpcError(PARSE_ERROR, "Parse error") from error
     if isinstance(document, list):
@@ -74,11 +91,27 @@ def dump(document: Json) -> str:
     return json.dumps(document, separators=(",", ":"))
 
 
-def _request(entry: Json) -> Request | RpcError:
+def _request(entry: Json) -> Request | Malformed:
     """Return one request of a frame, or why it is none, so that the others of its batch are still answered."""
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("method"), str):
-        return RpcError(INVALID_REQUEST, "Invalid request", "expected an object with a method")
+    if not isinstance(entry, Mapping):
+        return Malformed(RpcError(INVALID_REQUEST, "Invalid request", "expected an object with a method"), None)
+    id_ = entry.get("id")
+    if isinstance(id_, bool) or not isinstance(id_, str | int | float | None):
+        return Malformed(RpcError(INVALID_REQUEST, "Invalid request", "expected a text or a number as its id"), None)
+    if not isinstance(entry.get("method"), str):
+        return Malformed(RpcError(INVALID_REQUEST, "Invalid request", "expected an object with a method"), id_)
     params = entry.get("params", [])
     if not isinstance(params, list):
-        return RpcError(INVALID_PARAMS, "Invalid params", "expected a list")
-    return Request(entry["method"], params, entry.get("id"))
+        return Malformed(RpcError(INVALID_PARAMS, "Invalid params", "expected a list"), id_)
+    return Request(entry["method"], params, id_)
+
+
+def _no_number(name: str) -> Json:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.80} is too large")
+    return number

@@ -67,7 +67,10 @@ def compact(value: int) -> bytes:
 
 
 def read_compact(data: bytes, offset: int) -> tuple[int, int]:
-    """Return the compact integer at an offset and the offset behind it; raises ValueError when it is cut."""
+    """Return the compact integer at an offset and the offset behind it; raises ValueError when it is cut.
+
+    So it does, as a node, for one that is written longer than it needs: each integer has one form.
+    """
     if offset >= len(data):
         raise ValueError("the data ends before a compact integer")
     mode = data[offset] & 3
@@ -75,8 +78,11 @@ def read_compact(data: bytes, offset: int) -> tuple[int, int]:
     start = offset + (mode == 3)  # noqa: PLR2004
     if start + size > len(data):
         raise ValueError("the data ends within a compact integer")
-    value = int.from_bytes(data[start : start + size], "little")
-    return (value if mode == 3 else value >> 2), start + size  # noqa: PLR2004
+    written = int.from_bytes(data[start : start + size], "little")
+    value = written if mode == 3 else written >> 2  # noqa: PLR2004
+    if compact(value) != data[offset : start + size]:
+        raise ValueError("the data has a compact integer that is longer than it needs")
+    return value, start + size
 
 
 def sequence(items: Iterable[bytes]) -> bytes:

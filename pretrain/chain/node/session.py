@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import logging
+import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -12,10 +14,14 @@ from websockets.exceptions import ConnectionClosed
 from pretrain.chain.node import methods, rpc
 from pretrain.chain.node.faults import Cut, Fault, FaultSource, interfere
 from pretrain.chain.node.node import Node
-from pretrain.chain.node.parameters import bytes_at
-from pretrain.chain.node.rpc import Json, Request, RpcError
+from pretrain.chain.node.parameters import at, bytes_at
+from pretrain.chain.node.rpc import Json, Malformed, Request, RpcError
 from pretrain.chain.node.watch import Watch
 from pretrain.errors import ChainUnavailable
+
+log = logging.getLogger("pretrain.chain.node")
+_BUGS = (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, sqlite3.Error)
+"""What code that was sent something unforeseen raises; it concerns one request alone."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,13 @@ class Limits:
     """Requests in one frame."""
     requests_per_second: int = 500
     """Of one connection; as many may come at once."""
-    in_flight: int = 64
-    """Frames of one connection that are worked on at a time."""
+    in_flight: int = 8
+    """Requests of one connection that are worked on, or whose answers wait to be taken, at a time.
+
+    Those of one frame are worked on one after another.
+    """
+    answer_bytes: int = methods.MAX_ANSWER_BYTES
+    """Of one answer; and what the answers of a frame hold before its other requests are refused."""
     subscriptions: int = 64
     """Of one connection."""
     connections: int = 64
@@ -42,6 +53,8 @@ class Service:
     watch: Watch
     limits: Limits
     faults: FaultSource
+    told: set[str] = field(default_factory=set)
+    """Methods of whose failures the log has: whoever can cause one can cause thousands."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +63,16 @@ class Reply:
 
     document: Json = None
     """None: there will never be one."""
-    then: Callable[[], object] | None = None
+    subscription: str | None = None
     """What begins once the answer is on its way."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A subscription that has its place, and begins once its number has been told."""
+
+    method: str
+    updates: AsyncIterator[Json]
 
 
 class Session:
@@ -64,6 +85,7 @@ class Session:
         self._free = asyncio.Semaphore(service.limits.in_flight)
         self._ids = itertools.count(1)
         self._tasks = asyncio.TaskGroup()
+        self._waiting: dict[str, Waiting | None] = {}
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -87,32 +109,47 @@ class Session:
         except RpcError as error:
             await self._connection.send(rpc.dump(rpc.failure(error)))
             return
-        replies = await asyncio.gather(*map(self._reply, entries))
-        documents = [reply.document for reply in replies if reply.document is not None]
-        if documents:
-            await self._connection.send(rpc.dump(documents if is_batch else documents[0]))
-        for reply in replies:
-            if reply.then:
-                reply.then()
+        texts, left = [], self._service.limits.answer_bytes
+        begun = []
+        for entry in entries:
+            reply = await self._reply(entry) if left > 0 else Reply(_refusal(entry, self._too_big()))
+            text = "" if reply.document is None else rpc.dump(reply.document)
+            if len(text) > self._service.limits.answer_bytes:
+                text = rpc.dump(_refusal(entry, self._too_big()))
+            if text:
+                texts.append(text)
+            left -= len(text)
+            begun.append(reply.subscription)
+        if texts:
+            await self._connection.send(f"[{','.join(texts)}]" if is_batch else texts[0])
+        for subscription in filter(None, begun):
+            self._begin(subscription)
 
-    async def _reply(self, entry: Request | RpcError) -> Reply:
+    def _too_big(self) -> RpcError:
+        return rpc.too_big(self._service.limits.answer_bytes)
+
+    async def _reply(self, entry: Request | Malformed) -> Reply:
         """Answer one request, through the fault that has been asked for, if any."""
-        if isinstance(entry, RpcError):
-            return Reply(rpc.failure(entry))
+        if isinstance(entry, Malformed):
+            return Reply(_refusal(entry, entry.error))
         fault = self._service.faults.next(entry.method)
         reply = await (self._disturbed(entry, fault) if fault else self._undisturbed(entry, self._service.node))
-        return reply if entry.id is not None else Reply(then=reply.then)
+        return reply if entry.id is not None else Reply()
 
     async def _disturbed(self, request: Request, fault: Fault) -> Reply:
-        then: list[Callable[[], object] | None] = [None]
+        subscription: str | None = None
 
         async def handle(node: Node) -> Json:
+            nonlocal subscription
             reply = await self._undisturbed(request, node)
-            then[0] = reply.then
+            subscription = reply.subscription
             return reply.document
 
         document = await interfere(fault, request, self._service.node, handle, self._connection.send)
-        return Reply(document, then[0] if document is not None else None)
+        if document is None and subscription is not None:
+            del self._waiting[subscription]
+            subscription = None
+        return Reply(document, subscription)
 
     async def _undisturbed(self, request: Request, node: Node) -> Reply:
         try:
@@ -126,44 +163,64 @@ class Session:
             return Reply(rpc.failure(error, request.id))
         except ChainUnavailable as error:
             return Reply(rpc.failure(RpcError(rpc.SERVER_ERROR, f"Client error: {error}"), request.id))
+        except _BUGS as error:
+            self._tell(request.method, error)
+            return Reply(rpc.failure(RpcError(rpc.INTERNAL_ERROR, "Internal error"), request.id))
         return Reply(rpc.result(request, value))
 
-    async def _subscribe(self, request: Request, node: Node) -> Reply:
-        if len(self._subscriptions) >= self._service.limits.subscriptions:
-            raise RpcError(rpc.TOO_MANY, "Too many subscriptions on the connection", {"policy": "subscriptions"})
-        if request.method == "author_submitAndWatchExtrinsic":
-            updates = await self._submitted(request, node)
-            name = "author_extrinsicUpdate"
-        else:
-            finalized = request.method == "chain_subscribeFinalizedHeads"
-            updates = self._headers(finalized=finalized)
-            name = "chain_finalizedHead" if finalized else "chain_newHead"
-        number = f"{next(self._ids):016x}"
+    def _tell(self, method: str, error: Exception) -> None:
+        """Log what went wrong, unless something of the same method has been logged."""
+        if method not in self._service.told:
+            self._service.told.add(method)
+            log.error("%s failed; further failures of it are not told", method, exc_info=error)
 
-        def begin() -> None:
-            task = self._tasks.create_task(self._push(name, number, updates))
+    async def _subscribe(self, request: Request, node: Node) -> Reply:
+        if request.id is None:
+            raise RpcError(rpc.INVALID_REQUEST, "Invalid request", "nobody could be told the subscription's number")
+        if len(self._waiting) + len(self._subscriptions) >= self._service.limits.subscriptions:
+            raise RpcError(rpc.TOO_MANY, "Too many subscriptions on the connection", {"policy": "subscriptions"})
+        number = f"{next(self._ids):016x}"
+        self._waiting[number] = None  # its place, while a chain takes the extrinsic
+        try:
+            self._waiting[number] = await self._asked(request, node)
+        finally:
+            if self._waiting[number] is None:
+                del self._waiting[number]
+        return Reply(rpc.result(request, number), number)
+
+    async def _asked(self, request: Request, node: Node) -> Waiting:
+        """Do what a subscription begins with, and return what it is to push."""
+        if request.method == "author_submitAndWatchExtrinsic":
+            taken = await asyncio.to_thread(node.submit, bytes_at(request.params, 0))
+            return Waiting("author_extrinsicUpdate", self._fate(taken.block))
+        finalized = request.method == "chain_subscribeFinalizedHeads"
+        return Waiting("chain_finalizedHead" if finalized else "chain_newHead", self._headers(finalized=finalized))
+
+    def _begin(self, number: str) -> None:
+        waiting = self._waiting.pop(number)
+        if waiting is not None:
+            task = self._tasks.create_task(self._push(number, waiting))
             self._subscriptions[number] = task
             task.add_done_callback(lambda _: self._subscriptions.pop(number, None))
 
-        return Reply(rpc.result(request, number), begin)
-
     def _unsubscribe(self, request: Request) -> bool:
-        task = self._subscriptions.get(str(next(iter(request.params), "")))
+        number = at(request.params, 0)
+        task = self._subscriptions.get(number) if isinstance(number, str) else None
         return task.cancel() if task else False
 
-    async def _push(self, method: str, subscription: str, updates: AsyncIterator[Json]) -> None:
-        async for update in updates:
-            await self._connection.send(rpc.dump(rpc.notification(method, subscription, update)))
+    async def _push(self, number: str, waiting: Waiting) -> None:
+        """Send a subscription's updates; one that cannot go on ends alone."""
+        try:
+            async for update in waiting.updates:
+                await self._connection.send(rpc.dump(rpc.notification(waiting.method, number, update)))
+        except ChainUnavailable as error:
+            log.warning("a subscription of %s ends: %s", waiting.method, error)
+        except _BUGS as error:
+            self._tell(waiting.method, error)
 
     async def _headers(self, *, finalized: bool) -> AsyncIterator[Json]:
         async for number in self._service.watch.numbers(finalized=finalized):
             yield await asyncio.to_thread(self._service.node.header, number)
-
-    async def _submitted(self, request: Request, node: Node) -> AsyncIterator[Json]:
-        """Submit an extrinsic and return what happens to it until its block is finalised."""
-        raw = bytes_at(request.params, 0)
-        taken = await asyncio.to_thread(node.submit, raw)
-        return self._fate(taken.block)
 
     async def _fate(self, block: int) -> AsyncIterator[Json]:
         yield "ready"
@@ -200,6 +257,11 @@ class _Rate:
             limit = {"policy": f"{self._per_second} requests a second", "retry_after": 1}
             raise RpcError(rpc.TOO_MANY, "Too many requests", limit)
         self._left -= 1
+
+
+def _refusal(entry: Request | Malformed, error: RpcError) -> Json:
+    """Return an error as the answer to an entry of a frame; None for a request that wants none."""
+    return None if isinstance(entry, Request) and entry.id is None else rpc.failure(error, entry.id)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
