@@ -1,7 +1,9 @@
 """``pretrain chain``: what a person does to an embedded chain: let it go on, stop it, join it, serve it."""
 
 import asyncio
+import errno
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -100,7 +102,8 @@ def serve(
 ) -> None:
     """Serve the chain over websocket as a subtensor node does, until Ctrl-C.
 
-    Any client of the real chain can then use it: give it the address that is printed as its network.
+    The real chain's SDK, the programs here, and btcli for what this chain has can then use it: give them the address
+    that is printed as their network.
     """
     asyncio.run(_serve(_file(network), host, port, chaos, as_json=as_json))
 
@@ -112,12 +115,20 @@ async def _serve(path: Path, host: str, port: int, chaos: int | None, *, as_json
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        async with serve(path, host=host, port=port, faults=None if chaos is None else Chaos(chaos)) as url:
-            _told(f"{path} is served at {url}", {"url": url}, as_json=as_json)
-            await stop.wait()
-    except OSError as error:
-        raise ConfigError(f"--host {host} --port {port}: {error.strerror}; take another port") from error
+    async with AsyncExitStack() as stack:
+        serving = serve(path, host=host, port=port, faults=None if chaos is None else Chaos(chaos))
+        try:
+            url = await stack.enter_async_context(serving)
+        except OSError as error:
+            raise ConfigError(f"--host {host} --port {port}: {error.strerror}; take {_other(error)}") from error
+        _told(f"{path} is served at {url}", {"url": url}, as_json=as_json)
+        await stop.wait()
+
+
+def _other(error: OSError) -> str:
+    """Return what to change when nothing can listen there."""
+    of_ports = {errno.EADDRINUSE, errno.EACCES}
+    return "another port" if error.errno in of_ports else "an address of this machine, such as 127.0.0.1"
 
 
 def _file(network: str) -> Path:

@@ -3,8 +3,9 @@
 import asyncio
 import http
 import logging
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pretrain.chain.node.watch import Watch
 
 log = logging.getLogger("pretrain.chain.node")
 LOOPBACK = "127.0.0.1"
+_LOOPBACK_PAGES = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 _CLOSING_SECONDS = 2.0  # for a client to say goodbye
 
 
@@ -35,27 +37,45 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Serve the chain in a file and yield the address; port 0 takes a free one.
 
-    Raises ChainUnavailable when there is no chain, and OSError when the port is taken.
+    Raises ChainUnavailable when there is no chain, and OSError when nothing can listen there. Programs may connect, and
+    pages that come from this machine: any other page in a browser on it is turned away.
     """
     node = await asyncio.to_thread(open_node, path, clock)
     watch = await asyncio.to_thread(Watch, node)
     service = Service(node, watch, limits or Limits(), faults or Faults())
-    looking = asyncio.create_task(watch.run())
-    try:
-        async with websocket(
+    async with (
+        _beside(watch.run()),
+        websocket(
             lambda connection: Session(service, connection).run(),
             host,
             port,
+            origins=[None, _LOOPBACK_PAGES],
             process_request=lambda connection, request: _admit(service, connection, request),
             max_size=service.limits.frame_bytes,
             compression=None,
             close_timeout=_CLOSING_SECONDS,
             logger=_LIBRARY,
-        ) as server:
-            yield f"ws://{host}:{next(iter(server.sockets)).getsockname()[1]}"
-    finally:
-        looking.cancel()
-        await asyncio.wait([looking])
+        ) as server,
+    ):
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """Let something go on beside the body; if it fails, so does the body, with the same error.
+
+    An error of either alone comes out as it is, and not in the group that a TaskGroup makes of it.
+    """
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(work)
+            yield
+            task.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
 
 
 def _admit(service: Service, connection: ServerConnection, _request: Request) -> Response | None:
