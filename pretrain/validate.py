@@ -138,7 +138,7 @@ async def _take_turn(node: Node, state: State, head: Head, turn: Turn, pace: Pac
     standing = await pace.ask(node.chain.standing()) if row else None
     if standing is None:
         return turn
-    last_set = max(turn.last_set, standing.neuron.last_update if standing.neuron else _NEVER)
+    last_set = standing.neuron.last_update if standing.neuron else _NEVER
     if head.block < last_set + timing.weights_interval:
         return replace(turn, last_set=last_set)
     try:

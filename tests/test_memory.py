@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pretrain.commitment import Commitment, Entry
 from pretrain.errors import Cause, ConfigError, Reason
-from pretrain.memory import VERSION, Memory
+from pretrain.memory import VERSION, Identity, Memory
 from pretrain.ownership import Owner
 from pretrain.report import from_json, to_json
 from pretrain.state import Record, Reign, Standings, State
@@ -129,6 +129,63 @@ def test_a_validator_that_remembers_nothing_but_its_file_goes_on_as_if_never_sto
     assert world.step(110, Memory(tmp_path / "state.sqlite").load())[0] == straight
 
 
+HERE = Identity("ab" * 32, 9, Hotkey("5Alice"))
+
+
+def test_a_memory_that_is_bound_is_found_again_by_whom_it_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    Memory(path).bind(HERE, Block(3))
+    Memory(path).save(State(step=Block(100)), None)
+    Memory(path).bind(HERE, Block(3))  # an endpoint that is far behind is no other chain
+
+    assert Memory(path).load() == State(step=Block(100))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (replace(HERE, genesis="cd" * 32), "chain with genesis cdcdcdcdcdcdcdcd is asked for"),
+        (replace(HERE, netuid=3), "subnet 3"),
+        (replace(HERE, hotkey=Hotkey("5Bob")), "hotkey 5Bob"),
+    ],
+)
+def test_a_memory_is_of_one_chain_one_subnet_and_one_hotkey(tmp_path: Path, other: Identity, named: str) -> None:
+    path = tmp_path / "state.sqlite"
+    Memory(path).bind(HERE, Block(3))
+
+    with pytest.raises(ConfigError, match="another --dir") as error:
+        Memory(path).bind(other, Block(3))
+    assert one_clear_line(error, path, "is of")
+    assert named in str(error.value)
+    assert str(HERE) in str(error.value)
+    Memory(path).bind(HERE, Block(3))
+
+
+@pytest.mark.parametrize("step", [None, 99, 100])
+def test_a_memory_from_before_is_adopted_when_the_chain_has_passed_its_last_step(
+    tmp_path: Path, step: int | None
+) -> None:
+    path = tmp_path / "state.sqlite"
+    Memory(path).save(State(step=None if step is None else Block(step)), None)
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TABLE identity")
+    database.close()
+    Memory(path).bind(HERE, Block(100))
+
+    with pytest.raises(ConfigError, match="another --dir"):
+        Memory(path).bind(replace(HERE, netuid=3), Block(100))
+
+
+def test_a_memory_from_before_that_has_judged_beyond_the_head_is_of_another_chain(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    Memory(path).save(State(step=Block(101)), None)
+
+    with pytest.raises(ConfigError, match=r"passed block 101, .* at block 100, .* use another --dir") as error:
+        Memory(path).bind(HERE, Block(100))
+    assert one_clear_line(error, path, "is of")
+    Memory(path).bind(replace(HERE, netuid=3), Block(101))
+
+
 SAVING = """
 import sys
 from dataclasses import replace
@@ -172,9 +229,9 @@ def spoilt(path: Path, change: Callable[[sqlite3.Connection], object]) -> None:
     database.close()
 
 
-def one_clear_line(error: pytest.ExceptionInfo[ConfigError], path: Path) -> bool:
+def one_clear_line(error: pytest.ExceptionInfo[ConfigError], path: Path, then: str = "") -> bool:
     text = str(error.value)
-    return text.startswith(f"{path}: ") and "\n" not in text
+    return text.startswith(f"{path} {then} " if then else f"{path}: ") and "\n" not in text
 
 
 def test_a_report_that_cannot_be_kept_keeps_the_state_of_the_step_before(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from fakes import VALIDATOR, World, one_competition, schedule_of
 from pretrain.chain import Head, Snapshot, Standing
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.memory import Memory
+from pretrain.node import Node
 from pretrain.outage import Outage
 from pretrain.patience import Pace
 from pretrain.report import Report
 from pretrain.state import Standings, State
+from pretrain.step import step
 from pretrain.types import Block, CompetitionId, Hotkey
 from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_weights_forever, weights_row
 
@@ -37,8 +39,14 @@ class MovingChain(fakes.FakeChain):
     refusals: list[Refused | ChainUnavailable] = field(default_factory=list)
     block: int = 0
     last_update: int = 0
-    tries: int = 0
-    """How often a row was sent."""
+    tried: list[int] = field(default_factory=list)
+    """When a row was sent."""
+    lag: int = 0
+    """Blocks between the newest and the newest finalised one."""
+
+    @property
+    def tries(self) -> int:
+        return len(self.tried)
 
     async def head(self) -> Head:
         block = self.blocks.pop(0)
@@ -47,7 +55,7 @@ class MovingChain(fakes.FakeChain):
         self.block = block
         if not self.blocks:
             self.stop.set()
-        return Head(Block(self.block), Block(self.block))
+        return Head(Block(self.block), Block(self.block - self.lag))
 
     async def snapshot(self, cadence: int) -> Snapshot:
         assert self.world is not None
@@ -61,7 +69,7 @@ class MovingChain(fakes.FakeChain):
         return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False)
 
     async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
-        self.tries += 1
+        self.tried.append(self.block)
         if self.refusals:
             raise self.refusals.pop(0)
         self.rows.append((self.block, dict(weights), version_key))
@@ -414,3 +422,219 @@ def test_a_validator_that_has_judged_nothing_for_too_long_sets_nothing_and_burns
 def test_one_competition_that_is_too_old_leaves_its_share_to_the_fresh_one(tmp_path: Path) -> None:
     world = two_miners(tmp_path)
     assert row_of(world, standing(10, alice=1.0), standing(190, bob=1.0), block=200) == {BOB: 1.0}
+
+
+def test_averages_that_are_too_old_are_not_burnt_although_a_step_is_fresh(tmp_path: Path) -> None:
+    world = World(tmp_path, schedule_of(weights={"burn_uid": 0}))
+    world.commit("alice", 1, 2.0)
+    assert row_of(world, standing(10, alice=1.0), standing(190), block=200) == {}
+    assert row_of(world, standing(190), standing(190), block=200) == {VALIDATOR: 1.0}
+
+
+def test_the_newest_block_heard_of_is_the_finalised_one(tmp_path: Path) -> None:
+    async def go() -> Mind:
+        world = two_miners(tmp_path)
+        chain = MovingChain(world.at(0), world=world, blocks=[55], lag=4)
+        mind, listeners = Mind(State()), Listeners(lambda _: None, lambda _: None)
+        await set_weights_forever(replace(world.node, chain=chain), mind, Waits().pace(chain.stop), listeners)
+        return mind
+
+    assert asyncio.run(go()).seen == 51
+
+
+def test_a_row_set_is_counted_from_even_where_the_chain_does_not_show_it_yet(tmp_path: Path) -> None:
+    class Forgets(MovingChain):
+        async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
+            block = await super().set_weights(weights, version_key)
+            self.last_update = 0
+            return block
+
+    async def go() -> MovingChain:
+        world = two_miners(tmp_path)
+        chain = Forgets(world.at(0), world=world, blocks=[50, 60, 69, 70, 71])
+        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
+        listeners = Listeners(lambda _: None, lambda _: None)
+        await set_weights_forever(replace(world.node, chain=chain), Mind(state), Waits().pace(chain.stop), listeners)
+        return chain
+
+    assert set_at(asyncio.run(go())) == [50, 70]
+
+
+def test_a_refusal_is_tried_again_at_least_once_an_interval(tmp_path: Path) -> None:
+    blocks: list[int | None] = [*range(50, 151)]
+    chain = weights_chain(two_miners(tmp_path), blocks, [Refused("no permit")] * 9)
+    tried = [50, 51, 53, 57, 65, 81, 101, 121, 141]  # after 1, 2, 4, 8, 16 and then 20 blocks, the interval
+    assert (chain.tried, set_at(chain)) == (tried, [])
+
+
+@pytest.mark.parametrize(
+    ("refusals", "told"),
+    [
+        ([Refused("no permit"), Refused("no stake")], ["no permit", "no stake"]),
+        ([Refused("no permit"), Refused("no stake"), Refused("no permit")], ["no permit", "no stake"]),
+        ([Refused("no permit at 50"), Refused("no permit at 51")], ["no permit at 50"]),
+        (
+            [Refused("no permit"), Refused("too soon", wait_blocks=1), Refused("no permit")],
+            ["no permit", "no permit"],
+        ),
+    ],
+)
+def test_each_reason_of_a_refusal_is_told_once_until_the_chain_would_take_a_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, refusals: list[Refused | ChainUnavailable], told: list[str]
+) -> None:
+    weights_chain(two_miners(tmp_path), [*range(50, 66)], refusals)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"weights not set: {why}" for why in told]
+
+
+def test_a_reason_is_told_again_after_a_row_was_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def go() -> None:
+        world = two_miners(tmp_path)
+
+        class Later(MovingChain):
+            async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
+                if self.block in {50, 90}:
+                    raise Refused("no permit")
+                return await super().set_weights(weights, version_key)
+
+        chain = Later(world.at(0), world=world, blocks=[50, 51, 90, 91])
+        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
+        listeners = Listeners(lambda _: None, lambda _: None)
+        await set_weights_forever(replace(world.node, chain=chain), Mind(state), Waits().pace(chain.stop), listeners)
+
+    asyncio.run(go())
+    assert [record.getMessage() for record in caplog.records] == ["weights not set: no permit"] * 2
+
+
+def told_by_both(world: World, memory: Memory, blocks: list[int | None], mind: Mind) -> list[tuple[str, int] | None]:
+    """Run both loops while the chain passes these blocks, and return what they told."""
+    waits = Waits()
+
+    async def go() -> None:
+        chain = MovingChain(world.at(0), world=world, blocks=blocks)
+        node, pace = replace(world.node, chain=chain), waits.pace(chain.stop)
+        listeners = Listeners(lambda _: None, waits.told.append)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(judge_forever(node, mind, memory, pace, listeners))
+            group.create_task(set_weights_forever(node, mind, pace, listeners))
+
+    asyncio.run(go())
+    return [(outage.what, outage.tries) if outage else None for outage in waits.told]
+
+
+def test_a_chain_that_is_away_is_told_once_for_both_loops_and_is_back_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        mind = Mind(State())
+        told = told_by_both(
+            a_world(tmp_path), Memory(tmp_path / "state.sqlite"), [None, None, None, None, 20, 20, 21, 21], mind
+        )
+    assert told == [*[("the chain", 1)] * 2, *[("the chain", 2)] * 2, None]
+    lines = [record.getMessage().partition(";")[0] for record in caplog.records]
+    assert lines == [
+        "waiting for the chain: no answer",
+        "waiting for the chain: no answer (2 tries in 0 s)",
+        "the chain is back after 0 s (2 tries failed)",
+    ]
+    assert (mind.outages, mind.state.step) == ({}, 20)
+
+
+def test_the_chain_is_back_when_its_head_answers_and_not_only_after_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, seen = Waits(), []
+
+    async def noting(node: Node, state: State) -> tuple[State, Report | None]:
+        seen.append([outage and outage.what for outage in waits.told])
+        return await step(node, state)
+
+    monkeypatch.setattr("pretrain.validate.step", noting)
+    judge_through(a_world(tmp_path), [None, 20], Memory(tmp_path / "state.sqlite"), waits)
+    assert seen == [["the chain", None]]
+
+
+def test_the_hub_is_back_when_a_step_was_judged_and_not_when_the_chain_goes_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, waits = a_world(tmp_path), Waits()
+    world.hub.all_down = True
+
+    def health(outage: Outage | None) -> None:
+        waits.told.append(outage)
+        if outage and outage.what == "the chain":
+            world.hub.all_down = False
+
+    async def go() -> None:
+        chain = MovingChain(world.at(0), world=world, blocks=[20, 20, None, 21])
+        memory = Memory(tmp_path / "state.sqlite")
+        node, pace = replace(world.node, chain=chain), waits.pace(chain.stop)
+        await judge_forever(node, Mind(State()), memory, pace, Listeners(lambda _: None, health))
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(go())
+    told = [outage and (outage.what, outage.tries) for outage in waits.told]
+    assert told == [("the hub", 1), ("the hub", 2), ("the chain", 1), ("the hub", 2), None]
+    assert [r.getMessage() for r in caplog.records if "is back" in r.getMessage()] == [
+        "the chain is back after 0 s (1 try failed)",
+        "the hub is back after 0 s (2 tries failed)",
+    ]
+
+
+def test_a_sync_block_that_cannot_be_read_is_no_chain_that_comes_and_goes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unread(MovingChain):
+        async def snapshot(self, cadence: int) -> Snapshot:
+            if self.block < 25:
+                raise ChainUnavailable(f"block {self.block} is not there")
+            return await super().snapshot(cadence)
+
+    async def go() -> None:
+        world = a_world(tmp_path)
+        chain = Unread(world.at(0), world=world, blocks=[20, 21, 22, 23, 25])
+        memory = Memory(tmp_path / "state.sqlite")
+        listeners = Listeners(lambda _: None, lambda _: None)
+        await judge_forever(
+            replace(world.node, chain=chain), Mind(State()), memory, Waits().pace(chain.stop), listeners
+        )
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(go())
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "waiting for the sync block: block 20 is not there",
+        "waiting for the sync block: block 21 is not there (2 tries in 0 s)",
+        "waiting for the sync block: block 23 is not there (4 tries in 0 s)",
+        "the sync block is back after 0 s (4 tries failed)",
+    ]
+
+
+def test_a_look_that_is_cut_short_by_a_stop_is_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    waits = Waits()
+
+    class Hangs(MovingChain):
+        async def head(self) -> Head:
+            if not self.blocks:
+                self.stop.set()
+                await asyncio.Event().wait()
+            return await super().head()
+
+        async def snapshot(self, cadence: int) -> Snapshot:
+            if self.tries:
+                self.stop.set()
+                await asyncio.Event().wait()
+            return await super().snapshot(cadence)
+
+    async def go(*, at_head: bool) -> None:
+        world = two_miners(tmp_path)
+        lost = ChainUnavailable("nothing was heard")
+        chain = Hangs(world.at(0), world=world, blocks=[None] if at_head else [50, 51, 52, 53], refusals=[lost])
+        state = State(Block(50), standings={CompetitionId(0): standing(50, alice=1.0)})
+        listeners = Listeners(lambda _: None, waits.told.append)
+        await set_weights_forever(replace(world.node, chain=chain), Mind(state), waits.pace(chain.stop), listeners)
+
+    with caplog.at_level(logging.INFO):
+        for at_head in (True, False):
+            asyncio.run(go(at_head=at_head))
+    assert [outage and outage.what for outage in waits.told] == ["the chain", "the chain's answer about weights"]
+    assert not [record for record in caplog.records if "is back" in record.getMessage()]

@@ -8,17 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pretrain.chain import local
+from pretrain.chain import ledger, local
 from pretrain.errors import ConfigError
 from pretrain.localnet import commands, prepare
 from pretrain.localnet.prepare import Options, Run
 from pretrain.memory import Memory
 from pretrain.report import from_json
+from pretrain.state import State
 from pretrain.status import read_status
+from pretrain.types import Block
 
 NAME = "validator-1"
 
@@ -83,6 +86,52 @@ def test_killed_it_goes_on_from_its_last_whole_step_and_asked_to_stop_it_leaves_
 def test_the_step_that_a_kill_interrupted_is_not_judged_twice(run: Run) -> None:
     blocks = [report.block for report in Memory(run.out / NAME / "state.sqlite").reports()]
     assert sorted(set(blocks)) == blocks == steps(run)
+
+
+def test_a_folder_that_served_one_chain_serves_no_other(run: Run) -> None:
+    """The other chain is the same in all but the moment of its genesis, and has not come as far."""
+    other, kept = run.out / "other.sqlite", Memory(run.out / NAME / "state.sqlite").load()
+    with ledger.reading(run.chain) as database:
+        genesis = ledger.read_genesis(database)
+    local.create(other, replace(genesis, time=time.time()))
+    told, _ = (refused := start(run, "--subtensor.network", f"file:{other}")).communicate(timeout=60)
+    last = told.splitlines()[-1]
+    assert (refused.returncode, "Traceback" in told, told.count("error:")) == (2, False, 1)
+    assert last.startswith(f"error: {run.out / NAME / 'state.sqlite'} is of hotkey {run.hotkeys[NAME]} on subnet ")
+    assert last.endswith(f"is asked for; use another --dir, or remove {run.out / NAME} to begin anew")
+    assert Memory(run.out / NAME / "state.sqlite").load() == kept
+
+
+def test_a_folder_from_before_that_is_ahead_of_the_chain_is_refused(run: Run) -> None:
+    folder = run.out / "from-before"
+    Memory(folder / "state.sqlite").save(State(step=Block(1_000_000)), None)
+    told, _ = (refused := start(run, "--dir", str(folder))).communicate(timeout=60)
+    assert (refused.returncode, "Traceback" in told) == (2, False)
+    assert "has passed block 1000000" in told.splitlines()[-1]
+
+
+def catches_sigterm(process: subprocess.Popen[str]) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_while_it_still_imports_it_leaves_with_0(run: Run, number: signal.Signals) -> None:
+    early = start(run, "--dir", str(run.out / f"early-{number}"))
+    wait_for(lambda: catches_sigterm(early))
+    early.send_signal(number)
+    told, _ = early.communicate(timeout=60)
+    assert (early.returncode, "Traceback" in told) == (0, False)
+
+
+def test_asked_to_stop_while_it_builds_its_judge_it_leaves_with_0(run: Run) -> None:
+    folder = run.out / "building"
+    building = start(run, "--dir", str(folder))
+    wait_for((folder / "lock").exists)
+    building.send_signal(signal.SIGTERM)
+    told, _ = building.communicate(timeout=60)
+    assert (building.returncode, "Traceback" in told, "finishing the duty in hand" in told) == (0, False, True)
 
 
 def test_a_wrong_flag_is_one_line_that_says_what_would_be_right(run: Run) -> None:
