@@ -146,7 +146,8 @@ class EmbeddedSubstrate:
         found = resolve_outcome(mine, self._codec)
         error = None
         if not found["is_success"]:
-            error = bt.ChainError(str(found["error_message"]), found["error_message"]["name"])
+            name = found["error_message"]["name"]
+            error = bt.ChainError(name, name)
         return bt.ExtrinsicResult(
             success=error is None, message=str(error or ""), error=error, extrinsic_id=f"{block}-{index:04d}"
         )

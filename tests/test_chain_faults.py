@@ -63,7 +63,7 @@ TABLE = {
     "bytes that are no JSON": Row(one(Kind.GARBAGE), AT_ONCE, AGAIN, FOUND),
     "half a frame": Row(one(Kind.HALF), AT_ONCE, FOUND, FOUND),
     "a slow answer": Row(one(Kind.SLOW, seconds=0.3), AT_ONCE, AT_ONCE, AT_ONCE),
-    "an answer slower than the deadline": Row(one(Kind.SLOW, seconds=2.0), AT_ONCE, AGAIN, FOUND),
+    "an answer slower than the deadline": Row(one(Kind.SLOW, seconds=3.0), AT_ONCE, AGAIN, FOUND),
     "reconnects are refused": Row(dropped_and_refused, NOT_SENT, AGAIN, FOUND),
     "an error answer": Row(one(Kind.ERROR), AT_ONCE, AGAIN, FOUND),
     "a head of blocks ago": Row(one(Kind.BEHIND, blocks=3), AT_ONCE, AT_ONCE, AT_ONCE),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pretrain.backoff import delay
-from pretrain.chain.connection import Access, Connection, Deadlines
+from pretrain.chain.connection import Access, Connection, Deadlines, Mismatch, shown
 from pretrain.errors import ChainUnavailable, ConfigError
 
 SOON = Deadlines(opening=0.2, read=0.2, write=0.2, settling=0.2, closing=0.2, first_pause=0.001)
@@ -103,7 +103,7 @@ def test_when_no_endpoint_answers_the_last_ones_reason_is_told_and_later_calls_t
     async def scenario() -> None:
         world = World(refuses=("a", "b"))
         connection = world.connection("a", "b")
-        with pytest.raises(ChainUnavailable, match="a: refused"):
+        with pytest.raises(ChainUnavailable, match=r"^a: refused; b: refused$"):
             await connection.read(answer)
         assert world.opened == ["a", "b", "a"]
         world.refuses = ()
@@ -192,7 +192,7 @@ def test_who_waits_for_a_client_that_another_gives_up_is_not_cancelled_with_it()
         await connection.close()
         return [str(each) for each in told]
 
-    assert asyncio.run(scenario()) == ["a did not answer within 0 s", "a was given up while it was waited for"]
+    assert asyncio.run(scenario()) == ["a did not answer within 0.02 s", "a was given up while it was waited for"]
 
 
 def test_a_client_that_does_not_close_holds_nobody_up() -> None:
@@ -207,6 +207,68 @@ def test_a_client_that_does_not_close_holds_nobody_up() -> None:
         await connection.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 5.0))
+
+
+def test_a_deadline_fires_also_for_work_that_waits_while_it_is_cancelled() -> None:
+    """The SDK says goodbye to a subscription, and waits for an answer, before it lets itself be cancelled."""
+    freed = asyncio.Event()
+
+    class Freeing(World):
+        async def close(self, client: str) -> None:
+            await super().close(client)
+            freed.set()
+
+    async def stubborn(_client: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await freed.wait()  # until its socket is closed
+        return ""
+
+    async def scenario() -> None:
+        connection = Freeing().connection("a", "b")
+        with pytest.raises(ChainUnavailable, match=r"a did not answer within 0\.05 s"):
+            await connection.once(stubborn, 0.05)
+        await connection.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("rights", [("b",), ()])
+def test_an_endpoint_that_serves_something_else_is_passed_over_and_told_of_when_there_is_no_other(
+    rights: tuple[str, ...],
+) -> None:
+    async def open_right(endpoint: str) -> str:
+        if endpoint not in rights:
+            raise Mismatch(f"{endpoint} serves another chain")
+        return endpoint
+
+    async def scenario() -> str:
+        connection: Connection[str] = Connection(["a", "b"], Access(open_right, World().close, (OSError,)), SOON)
+        try:
+            return await connection.read(answer)
+        finally:
+            await connection.close()
+
+    if rights:
+        assert asyncio.run(scenario()) == "from b"
+    else:
+        with pytest.raises(Mismatch, match=r"^a serves another chain; b serves another chain$"):
+            asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("wss://user:word@node.example:9944/v1/KEY?apikey=KEY#KEY", "wss://node.example:9944"),
+        ("ws://127.0.0.1:9944", "ws://127.0.0.1:9944"),
+        ("ws://[::1]:9944/KEY", "ws://[::1]:9944"),
+        ("wss://node.example", "wss://node.example"),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_key(endpoint: str, expected: str) -> None:
+    assert shown(endpoint) == expected
 
 
 def test_opening_has_a_deadline_of_its_own() -> None:

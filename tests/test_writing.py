@@ -47,7 +47,7 @@ class Chain:
 
     def write(self, identity: str = "row") -> Write["Chain"]:
         async def send(_client: "Chain", attempt: Attempt) -> Answer:
-            attempt.sent = True
+            attempt.sent = lambda: True
             self.sent.append(identity)
             answer = self.answers.pop(0)
             if answer is None:
@@ -61,7 +61,7 @@ class Chain:
             self.looks += 1
             return Sight((await self.head()).finalized, None if self.landed is None else Block(self.landed))
 
-        async def wait() -> int:
+        async def wait(_code: str) -> int:
             return 12
 
         return Write("row of weights", identity, send, look, wait)

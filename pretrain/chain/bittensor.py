@@ -5,8 +5,8 @@ The only file that imports the SDK's client, and none of its types leaves it. Wh
 ``connection``, and a write of which nothing was heard again to ``writing``.
 """
 
-import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import bittensor as bt
 from bittensor._transport import SubstrateConnection
+from bittensor._transport.errors import SubstrateRequestException
 from bittensor.result import ConnectionNotReady
 from bittensor.settings import (
     FINNEY_GENESIS_HASH,
@@ -24,14 +25,17 @@ from bittensor.settings import (
 )
 
 from pretrain.chain import Head, Network, Snapshot, Standing, decoded, fields, reading, view
-from pretrain.chain.connection import Access, Connection, Deadlines
+from pretrain.chain.calls import U16_MAX
+from pretrain.chain.connection import Access, Connection, Deadlines, Mismatch, one_line, shown
+from pretrain.chain.decoded import Malformed
 from pretrain.chain.reading import Backend, Subnet
+from pretrain.chain.state import Slot
 from pretrain.chain.text_socket import TextSocket, dial
-from pretrain.chain.verdicts import Meaning, meaning
+from pretrain.chain.verdicts import ADVICE, Meaning, meaning
 from pretrain.chain.weights import quantise
 from pretrain.chain.writing import ERA, Answer, Attempt, Sight, Write, Writer
 from pretrain.commitment import Entry
-from pretrain.errors import ChainUnavailable, ConfigError, PretrainError, Refused
+from pretrain.errors import ChainUnavailable, ConfigError, Refused
 from pretrain.types import Block, Hotkey
 from pretrain.wallet import Keypair, Keys
 
@@ -43,6 +47,14 @@ LOST = (bt.RpcConnectionError, ConnectionNotReady, OSError)
 """What the SDK raises when a client is of no use any more; a time-out is ours."""
 NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 """What the SDK stumbles over when a node's answer does not have the form it expects: that node is of no use either."""
+
+QUEUES = ("TooManyUnrevealedCommits", "CommitQueueFull")
+"""Refusals of a row that end with the epoch, not with the rate limit."""
+NOWHERE = f"{os.devnull}/none"
+"""Where the SDK keeps metadata between runs, unless told otherwise: its cache is by chain, so what one node lied would
+be believed of the next."""
+LARGEST = {"RevealPeriodEpochs": 100, "Tempo": 65_535}
+"""What a subnet can set at the most; a seal's moment is found by counting epochs, in one piece."""
 
 T = TypeVar("T")
 
@@ -67,27 +79,44 @@ class ReadWrite(Backend, Protocol):
 
 
 class RpcBackend(bt.RpcSubstrate):
-    """The SDK's websocket backend at one endpoint, which gives up when its socket is lost: ``connection`` reopens."""
+    """The SDK's websocket backend at one endpoint, for the life of one socket: ``connection`` opens another."""
 
     def __init__(self, endpoint: str, archives: Sequence[str]) -> None:
         super().__init__(endpoint, archive_endpoints=[*archives])
+        os.environ.setdefault("BITTENSOR_RUNTIME_CACHE_DIR", NOWHERE)
         self.sent = 0
-        self._sockets: list[TextSocket] = []
+        self._made: list[SubstrateConnection] = []
+        self._sockets: dict[str, TextSocket] = {}
 
     def _interface(self, endpoint: str, fallbacks: list[str]) -> SubstrateConnection:
-        """Return a connection whose sockets are known here, so that none outlives a call that was cut off."""
-        return SubstrateConnection(endpoint, fallback_urls=fallbacks, max_retries=1, connect_factory=self._dial)
+        """Return a connection that is known here: neither it nor its socket outlives a call that was cut off."""
+        made = SubstrateConnection(endpoint, fallback_urls=fallbacks, max_retries=1, connect_factory=self._dial)
+        self._made.append(made)
+        return made
 
     async def _dial(self, endpoint: str) -> TextSocket:
-        self._sockets.append(await dial(endpoint))
-        return self._sockets[-1]
+        """Open a socket; a second one would be another node for all we know, with what the first one told."""
+        if endpoint in self._sockets:
+            raise ConnectionError("the connection was lost")
+        self._sockets[endpoint] = await dial(endpoint)
+        return self._sockets[endpoint]
 
     async def close(self) -> None:
-        """Close every socket, also of a connection that was cut off while it was opened."""
-        with suppress(*LOST, *NONSENSE):
-            await super().close()
-        for opened in self._sockets:
+        """Close every connection, also one that was cut off while it was opened."""
+        for opened in self._sockets.values():
             await opened.close()
+        for made in self._made:
+            with suppress(*LOST, *NONSENSE, SubstrateRequestException):
+                await made.close()
+
+    async def query(
+        self, module: str, storage_function: str, params: list[Any] | None = None, block_hash: str | None = None
+    ) -> Any:  # noqa: ANN401 - as the SDK has it
+        """Read one storage item, of which some are numbers that the SDK counts up to."""
+        value = await super().query(module, storage_function, params, block_hash)
+        if isinstance(value, int) and value > LARGEST.get(storage_function, value):
+            raise Malformed(f"{storage_function} {value}: expected at most {LARGEST[storage_function]}")
+        return value
 
     async def submit(self, *arguments: Any, **options: Any) -> bt.ExtrinsicResult:  # noqa: ANN401 - passed through
         """Sign and send a call, counted."""
@@ -111,6 +140,18 @@ class Client:
     backend: ReadWrite
     sdk: bt.Client
     network: Network
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a call is, and how the chain shows it."""
+
+    kind: str
+    identity: str
+    landed: Callable[[Backend, Block], Awaitable[Block | None]]
+    """Since which block the state at a finalised block shows it; None when it does not."""
+    wait: Callable[[Backend, str], Awaitable[int]]
+    read_back: bool = False
 
 
 class BittensorChain:
@@ -140,6 +181,7 @@ class BittensorChain:
         self._deadlines = deadlines or Deadlines()
         self._make_backend = backend or (lambda url: RpcBackend(url, default_archive_endpoints(self._name)))
         self._genesis: str | None = None
+        self._is_right = False  # whether the subnet that was asked for has ever been read
         endpoints = dict.fromkeys([endpoint, *(fallback or default_fallback_endpoints(self._name))])
         access = Access(self._open, lambda client: client.backend.close(), LOST)
         self._connection: Connection[Client] = Connection([*endpoints], access, self._deadlines)
@@ -156,12 +198,12 @@ class BittensorChain:
         async def known(client: Client) -> Network:
             return client.network
 
-        return await self._connection.read(known)
+        return await self._told(self._connection.read(known))
 
     async def standing(self, coldkey: str | None = None) -> Standing:
         """Say how this hotkey stands at the newest block; ``coldkey`` is to own it, as long as nobody does."""
         hotkey, subnet = self._hotkey(), self._subnet
-        return await self._read(lambda b: reading.standing(b, subnet, hotkey, self._connection.endpoint, coldkey))
+        return await self._read(lambda b: reading.standing(b, subnet, hotkey, self._endpoint, coldkey))
 
     async def head(self) -> Head:
         """Return the newest and the finalised block."""
@@ -180,9 +222,10 @@ class BittensorChain:
                 return last
             if last is not None and last.block > block:
                 raise ChainUnavailable(f"the node has fallen back: block {finalized} is the newest finalised one to it")
-            return await reading.snapshot(backend, self._subnet, block, last.tie_hashes if last else {})
+            return await reading.snapshot(backend, self._subnet, block)
 
         self._snapshot = await self._read(read)
+        self._is_right = True
         return self._snapshot
 
     async def commitment(self) -> Entry | None:
@@ -201,19 +244,18 @@ class BittensorChain:
             block, found = await reading.committed(backend, subnet, hotkey, at) or (Block(0), ())
             return block if block > before and found == made else None
 
-        async def wait(backend: Backend) -> int:
+        async def wait(backend: Backend, _code: str) -> int:
             return await reading.blocks_to_epoch(backend, subnet) + 1
 
         data = made[0].data
         info = {"fields": [[{f"Raw{len(data) // 2}": f"0x{data}"}]]}
         call = bt.calls.Commitments.set_commitment(netuid=subnet.netuid, info=info)
-        write = self._call(
-            "commitment", text, lambda sdk: sdk.submit_call(call, signer, signer="hotkey", period=ERA), landed, wait
+        return await self._writer.write(
+            self._call(
+                _Call("commitment", text, landed, wait, read_back=True),
+                lambda sdk: sdk.submit_call(call, signer, signer="hotkey", period=ERA),
+            )
         )
-        block = await self._writer.write(write)
-        if await self._writer.seen(write, block) != block:
-            raise Refused(f"the commitment of block {block} was replaced by another", code="Replaced")
-        return block
 
     async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
         """Set this validator's whole row (relative shares; hotkeys not registered are dropped); return its block.
@@ -223,17 +265,20 @@ class BittensorChain:
         """
         signer, hotkey, subnet = self._signer(), self._hotkey(), self._subnet
         slots = await self._read(lambda backend: reading.neurons(backend, subnet))
-        uids, _ = quantise(weights, slots)
+        uids, values = quantise(weights, slots)
         if not uids:
             raise Refused("no registered hotkey has a weight: nothing to set", code="WeightVecLengthIsLow")
+        await self._check_limit(uids, values)
         since = max((slot.last_update for slot in slots if slot.hotkey == hotkey), default=Block(0))
 
         async def landed(backend: Backend, at: Block) -> Block | None:
             now = await reading.neurons(backend, subnet, at)
             return next((s.last_update for s in now if s.hotkey == hotkey and s.last_update > since), None)
 
-        async def wait(backend: Backend) -> int:
-            stood = await reading.standing(backend, subnet, hotkey, self._connection.endpoint)
+        async def wait(backend: Backend, code: str) -> int:
+            if code in QUEUES:
+                return await reading.blocks_to_epoch(backend, subnet) + 1
+            stood = await reading.standing(backend, subnet, hotkey, self._endpoint)
             last = stood.neuron.last_update if stood.neuron else stood.head.block
             return last + stood.weights_rate_limit - stood.head.block
 
@@ -243,63 +288,86 @@ class BittensorChain:
             mechid=subnet.mechanism,
             version_key=version_key,
         )
-        block = await self._writer.write(
-            self._call("row of weights", "", lambda sdk: sdk.execute(intent, signer, period=ERA), landed, wait)
-        )
-        now = {slot.uid: slot.hotkey for slot in await self._read(lambda backend: reading.neurons(backend, subnet))}
-        for slot in (slot for slot in slots if slot.uid in uids and now.get(slot.uid) != slot.hotkey):
-            log.warning("uid %d changed hands while its weight was on the way: %s left", slot.uid, slot.hotkey)
+        call = _Call("row of weights", f"{uids} {values} {version_key}", landed, wait)
+        block = await self._writer.write(self._call(call, lambda sdk: sdk.execute(intent, signer, period=ERA)))
+        with suppress(ChainUnavailable):  # the row is set: nobody is to hear otherwise
+            await self._tell_of_newcomers(slots, uids)
         return block
 
-    def _call(
-        self,
-        kind: str,
-        identity: str,
-        submit: Callable[[bt.Client], Awaitable[bt.ExtrinsicResult]],
-        landed: Callable[[Backend, Block], Awaitable[Block | None]],
-        wait: Callable[[Backend], Awaitable[int]],
-    ) -> Write[Client]:
+    async def _check_limit(self, uids: Sequence[int], values: Sequence[int]) -> None:
+        """Refuse a row that the subnet's limit would change, as the embedded chain does: the SDK clips it silently."""
+        limit = await self._read(lambda backend: reading.weight_limit(backend, self._subnet))
+        if len(uids) > 1 and max(values) * U16_MAX > limit * sum(values):
+            raise Refused(f"a weight is over {limit}/{U16_MAX} of its row", code="MaxWeightExceeded")
+
+    async def _tell_of_newcomers(self, slots: Sequence[Slot], uids: Sequence[int]) -> None:
+        now = {slot.uid: slot.hotkey for slot in await self._read(lambda b: reading.neurons(b, self._subnet))}
+        for slot in (slot for slot in slots if slot.uid in uids and now.get(slot.uid) != slot.hotkey):
+            log.warning("uid %d changed hands while its weight was on the way: %s left", slot.uid, slot.hotkey)
+
+    def _call(self, call: _Call, submit: Callable[[bt.Client], Awaitable[bt.ExtrinsicResult]]) -> Write[Client]:
         """Return a call of the SDK with what tells whether the finalised head shows it."""
 
         async def look(backend: Backend) -> Sight:
             finalized = Block(decoded.whole(await backend.finalized_block_number(), "finalised block"))
-            return Sight(finalized, await landed(backend, finalized))
+            return Sight(finalized, await call.landed(backend, finalized))
 
         return Write(
-            kind,
-            identity,
+            call.kind,
+            call.identity,
             send=lambda client, attempt: _answer(client, attempt, submit),
             look=lambda: self._read(look),
-            wait=lambda: self._read(wait),
+            wait=lambda code: self._read(lambda backend: call.wait(backend, code)),
+            read_back=call.read_back,
         )
+
+    @property
+    def _endpoint(self) -> str:
+        return shown(self._connection.endpoint)
 
     async def _read(self, work: Callable[[Backend], Awaitable[T]]) -> T:
         """Read at one endpoint or another; raises ChainUnavailable when none gives a sound answer."""
-        return await self._connection.read(lambda client: _sound(work(client.backend)))
+        return await self._told(self._connection.read(lambda client: _sound(work(client.backend))))
+
+    async def _told(self, answer: Awaitable[T]) -> T:
+        """Await an answer; that no endpoint serves what was asked for is a mistake of ours until one has done so."""
+        try:
+            return await answer
+        except Mismatch as error:
+            if self._is_right:
+                raise
+            raise ConfigError(str(error)) from error
 
     async def _open(self, endpoint: str) -> Client:
         """Open a client, and see that the chain is the one that was asked for."""
         backend = self._make_backend(endpoint)
+        opened = False
         try:
-            await _sound(backend.connect())
-            genesis = decoded.hash_bytes(await _sound(backend.genesis_hash()), "genesis").hex()
-            self._check(endpoint, genesis)
-            block_time = await _sound(backend.block_time())
-        except (PretrainError, *LOST, asyncio.CancelledError):
-            await backend.close()
-            raise
-        log.info("connected to %s%s, genesis %s", endpoint, f" of {self._name}" * named(self._name), genesis[:16])
-        sdk = bt.Client(self._name, substrate=cast(bt.Substrate, backend))
-        return Client(backend, sdk, Network(self._name, genesis, block_time))
+            client = await _sound(self._examine(endpoint, backend))
+            opened = True
+        finally:
+            if not opened:
+                await backend.close()
+        of = f" of {self._name}" if self._name in NETWORKS else ""
+        log.info("connected to %s%s, genesis %s", shown(endpoint), of, client.network.genesis[:16])
+        return client
+
+    async def _examine(self, endpoint: str, backend: ReadWrite) -> Client:
+        await backend.connect()
+        genesis = decoded.hash_bytes(await backend.genesis_hash(), "genesis").hex()
+        self._check(endpoint, genesis)
+        name = self._name if self._name in NETWORKS else shown(self._name)
+        network = Network(name, genesis, await backend.block_time())
+        return Client(backend, bt.Client(self._name, substrate=cast(bt.Substrate, backend)), network)
 
     def _check(self, endpoint: str, genesis: str) -> None:
         """Refuse a chain that is not the one whose name was given, or not the one that was there before."""
         is_main = genesis == FINNEY_GENESIS_HASH.removeprefix("0x")
-        if named(self._name) and is_main != (self._name in MAIN):
+        if self._name in NETWORKS and is_main != (self._name in MAIN):
             which = "the main network" if is_main else f"another chain (genesis {genesis[:16]})"
-            raise ConfigError(f"--subtensor.network {self._name}: {endpoint} serves {which}; nothing was signed")
+            raise Mismatch(f"--subtensor.network {self._name}: {shown(endpoint)} serves {which}; nothing was signed")
         if self._genesis not in (None, genesis):
-            raise ChainUnavailable(f"{endpoint} serves another chain than before (genesis {genesis[:16]})")
+            raise Mismatch(f"{shown(endpoint)} serves another chain than before (genesis {genesis[:16]})")
         self._genesis = genesis
 
     def _signer(self) -> Keypair:
@@ -311,20 +379,15 @@ class BittensorChain:
         return Hotkey(self._signer().ss58_address)
 
 
-def named(network: str) -> bool:
-    """Whether a network is asked for by one of the SDK's names, and not by an address."""
-    return network in NETWORKS
-
-
 async def _sound(answer: Awaitable[T]) -> T:
     """Await a node's answer; raises ChainUnavailable when it is an error, or not of the form that any node gives."""
     try:
         return await answer
     except bt.ChainError as error:
-        raise ChainUnavailable(f"the node answers: {_one_line(error)}") from error
+        raise ChainUnavailable(f"the node answers: {one_line(error)}") from error
     except NONSENSE as error:
         raise ChainUnavailable(
-            f"the node's answer makes no sense: {type(error).__name__}: {_one_line(error)}"
+            f"the node's answer makes no sense: {type(error).__name__}: {one_line(error)}"
         ) from error
 
 
@@ -333,30 +396,36 @@ async def _answer(
 ) -> Answer:
     """Send a call and return what the chain said; what never left this machine is not looked for."""
     before = client.backend.sent
+    attempt.sent = lambda: client.backend.sent > before
     try:
         result = await submit(client.sdk)
-        error = None if result.success else (result.error or bt.ChainError(result.message))
-        block = int(result.extrinsic_id.partition("-")[0]) if result.success and result.extrinsic_id else None
+        block = Block(int(result.extrinsic_id.partition("-")[0])) if result.extrinsic_id else None
     except bt.ChainError as raised:
-        error, block = raised, None
+        return _verdict(raised, attempt, included=False)
     except LOST:
         raise
     except bt.BittensorError as raised:  # the call itself cannot be made
-        return Answer(None, Meaning.NO, _one_line(raised), type(raised).__name__)
+        return Answer(None, Meaning.NO, one_line(raised), type(raised).__name__)
     except NONSENSE as raised:
-        raise ChainUnavailable(f"the node's answer makes no sense: {_one_line(raised)}") from raised
-    finally:
-        attempt.sent = client.backend.sent > before
-    if error is None:
-        return Answer(None if block is None else Block(block), text="it succeeded in a block that was not named")
+        raise ChainUnavailable(f"the node's answer makes no sense: {one_line(raised)}") from raised
+    if result.success:
+        return Answer(block, text="it succeeded in a block that was not named")
+    return _verdict(result.error or bt.ChainError(result.message), attempt, included=block is not None)
+
+
+def _verdict(error: bt.ChainError, attempt: Attempt, *, included: bool) -> Answer:
+    """Return what an error means.
+
+    Only the chain's own names are verdicts on a call that was sent, and the SDK's own checks on one that was not: the
+    SDK also gives a code to any text that a node or a gateway answers, by words in it, and that proves nothing.
+    """
     found = meaning(error.name, error.code.value)
-    if found is Meaning.AGAIN or (found is Meaning.LOOK and not attempt.sent):
-        attempt.sent = False
-        raise ChainUnavailable(f"the node answers: {_one_line(error)}") from error  # and is left, with what it told us
-    advice = "" if found is Meaning.LOOK else f"; {error.remediation}"
-    return Answer(None, found, f"{_one_line(error)}{advice}", error.name or error.code.value)
-
-
-def _one_line(error: Exception) -> str:
-    """Return an error in one line of bounded length: its text may be a node's."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    if included:
+        found = Meaning.NO if found is Meaning.LOOK else found
+    elif error.name is None and (attempt.sent() or error.__cause__ is not None):
+        found = Meaning.LOOK
+    if found is Meaning.AGAIN or (found is Meaning.LOOK and not attempt.sent()):
+        attempt.sent = lambda: False
+        raise ChainUnavailable(f"the node answers: {one_line(error)}") from error  # and is left, with what it told us
+    advice = "" if found is Meaning.LOOK else f"; {ADVICE.get(error.name or '', error.remediation)}"
+    return Answer(None, found, f"{one_line(error)}{advice}", error.name or error.code.value)

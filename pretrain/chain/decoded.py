@@ -39,8 +39,8 @@ def hash_bytes(value: object, what: str) -> bytes:
 def slots(graph: object, rows: Mapping[Uid, Row]) -> tuple[Slot, ...]:
     """Return the subnet's neurons in the order of uids: its metagraph, with each one's row of weights.
 
-    A row is as old as its slot's last update. On a subnet with commit-reveal that is the block of the commit, so a row
-    may be counted as meant for a neuron that came between the row's making and its commit: the same as the chain does.
+    A row is as old as its slot's last update. On a subnet with commit-reveal that is the block of the newest commit,
+    and the row shown an earlier one: a neuron that came in between is counted as meant, as the chain itself does it.
     """
     if not isinstance(graph, dict):
         raise Malformed(f"metagraph {_shown(graph)}: expected a record")

@@ -1,20 +1,20 @@
 """What is read from a node, and how: always at the hash of one block, so that no two reads can be at two heads.
 
 One snapshot is six reads: the finalised head, the hash of S, the metagraph, the commitments, the weights, and the
-hashes of commit blocks not seen before.
+hashes of the commits' blocks.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pretrain.chain import Head, Snapshot, Standing, decoded, view
 from pretrain.chain.calls import CommitmentField
+from pretrain.chain.connection import Mismatch
 from pretrain.chain.decoded import Malformed
 from pretrain.chain.genesis import RAO
 from pretrain.chain.state import Slot
-from pretrain.errors import ConfigError
 from pretrain.types import Block, Hotkey
 
 MECHANISM_STRIDE = 4096
@@ -70,8 +70,8 @@ async def head(backend: Backend) -> Head:
     return Head(Block(max(newest, finalized)), Block(finalized))
 
 
-async def snapshot(backend: Backend, subnet: Subnet, block: Block, hashes: Mapping[Block, bytes]) -> Snapshot:
-    """Return the state at a finalised block; ``hashes`` are those of commit blocks that are known already."""
+async def snapshot(backend: Backend, subnet: Subnet, block: Block) -> Snapshot:
+    """Return the state at a finalised block."""
     at = await backend.block_hash(block)
     neurons, committed, rows = await asyncio.gather(
         _metagraph(backend, subnet, at),
@@ -82,7 +82,7 @@ async def snapshot(backend: Backend, subnet: Subnet, block: Block, hashes: Mappi
     entries = view.entries(slots, decoded.commitments(committed))
     if any(entry.block > block for entry in entries):
         raise Malformed(f"a commitment of a later block than {block}, at which it was read")
-    ties = await _tie_hashes(backend, {entry.block for entry in entries}, hashes)
+    ties = await _tie_hashes(backend, sorted({entry.block for entry in entries}))
     return view.assemble(block, decoded.hash_bytes(at, "block hash"), slots, entries, ties)
 
 
@@ -128,6 +128,11 @@ async def standing(
     )
 
 
+async def weight_limit(backend: Backend, subnet: Subnet) -> int:
+    """Return the largest share that one entry of a row may have, / 65535."""
+    return decoded.whole(await backend.query("SubtensorModule", "MaxWeightsLimit", [subnet.netuid]), "weight limit")
+
+
 async def blocks_to_epoch(backend: Backend, subnet: Subnet) -> int:
     """Return how many blocks from the newest one the subnet's next epoch starts; 0 when it has none."""
     where = await backend.block_number()
@@ -136,13 +141,13 @@ async def blocks_to_epoch(backend: Backend, subnet: Subnet) -> int:
 
 
 async def _metagraph(backend: Backend, subnet: Subnet, at: str) -> object:
-    """Return the decoded metagraph; raises ConfigError when there is no such subnet."""
+    """Return the decoded metagraph; raises Mismatch when the node knows of no such subnet."""
     method, params = "get_metagraph", [subnet.netuid]
     if subnet.mechanism:
         method, params = "get_mechagraph", [subnet.netuid, subnet.mechanism]
     graph = await backend.runtime_call("SubnetInfoRuntimeApi", method, [*params], at)
     if graph is None:
-        raise ConfigError(f"--netuid {subnet.netuid}: this network has no such subnet; `btcli subnets list` shows all")
+        raise Mismatch(f"--netuid {subnet.netuid}: this network has no such subnet; `btcli subnets list` shows all")
     return graph
 
 
@@ -152,13 +157,11 @@ async def _free(backend: Backend, coldkey: str | None, at: str) -> int:
     return decoded.whole(data.get("free", 0), "balance") if isinstance(data, dict) else 0
 
 
-async def _tie_hashes(backend: Backend, blocks: Iterable[Block], known: Mapping[Block, bytes]) -> dict[Block, bytes]:
-    """Return each block's hash; finalised ones never change, so only new commitments are asked for."""
-    missing = sorted(set(blocks) - set(known))
-    found = await backend.block_hashes(missing) if missing else []
-    if len(found) != len(missing):
-        raise Malformed(f"{len(found)} hashes for {len(missing)} blocks")
-    new = {
-        block: decoded.hash_bytes(value, f"hash of block {block}") for block, value in zip(missing, found, strict=True)
+async def _tie_hashes(backend: Backend, blocks: Sequence[Block]) -> dict[Block, bytes]:
+    """Return each block's hash; asked anew each time, so that no wrong one stays."""
+    found = await backend.block_hashes(blocks) if blocks else []
+    if len(found) != len(blocks):
+        raise Malformed(f"{len(found)} hashes for {len(blocks)} blocks")
+    return {
+        block: decoded.hash_bytes(value, f"hash of block {block}") for block, value in zip(blocks, found, strict=True)
     }
-    return {block: new[block] if block in new else known[block] for block in sorted(blocks)}

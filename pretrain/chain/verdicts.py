@@ -54,10 +54,10 @@ BY_NAME: Mapping[str, Meaning] = {
     "CannotLookup": Meaning.AGAIN,
     "ExhaustsResources": Meaning.AGAIN,
     "IndeterminateImplicit": Meaning.AGAIN,
-    "PriorityTooLow": Meaning.AGAIN,  # another program's call with this key and nonce waits in the pool
     "Stale": Meaning.AGAIN,  # another program used the nonce
     "Future": Meaning.AGAIN,
     "AlreadyImported": Meaning.LOOK,
+    "PriorityTooLow": Meaning.LOOK,  # a call with this key and nonce waits in the pool: perhaps our own
     "Usurped": Meaning.LOOK,
     "Retracted": Meaning.LOOK,
     "FinalityTimeout": Meaning.LOOK,
@@ -69,3 +69,9 @@ BY_NAME: Mapping[str, Meaning] = {
 def meaning(name: str | None, code: str) -> Meaning:
     """Return what an error with this name, where it has one, and this code means."""
     return BY_NAME.get(name or "", BY_CODE.get(code, Meaning.LOOK))
+
+
+ADVICE: Mapping[str, str] = {
+    "AccountNotAllowedCommit": "register the hotkey on this subnet first: `btcli subnets register`",
+}
+"""What to do about an error, where the SDK's own advice does not fit a neuron."""

@@ -42,12 +42,16 @@ class Answer:
     """The chain's own name for the reason."""
 
 
+def _nothing_was() -> bool:
+    return False
+
+
 @dataclass
 class Attempt:
     """One try at sending a call."""
 
-    sent: bool = False
-    """Whether it may have left this machine."""
+    sent: Callable[[], bool] = _nothing_was
+    """Whether it may have left this machine until now: asked while the try may still be under way."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,10 @@ class Write(Generic[ClientT]):
     """The same when the same call is made again."""
     send: Callable[[ClientT, Attempt], Awaitable[Answer]]
     look: Callable[[], Awaitable[Sight]]
-    wait: Callable[[], Awaitable[int]]
-    """Blocks until it may be accepted, after it was refused for now."""
+    wait: Callable[[str], Awaitable[int]]
+    """Blocks until it may be accepted, after it was refused for now with a code."""
+    read_back: bool = False
+    """Whether it counts only once the finalised chain shows it: another call may have replaced it in its own block."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class _Unsettled(Generic[ClientT]):
     write: Write[ClientT]
     until: Block
     """The last block that it could get into."""
+    anchored: bool
+    """Whether that is certain; else it is counted from the finalised head at the first look after it was lost."""
 
 
 class Writer(Generic[ClientT]):
@@ -107,19 +115,24 @@ class Writer(Generic[ClientT]):
         try:
             answer = await self._connection.once(lambda client: write.send(client, attempt), self._deadlines.write)
         except ChainUnavailable as error:
-            if not attempt.sent:
+            if not attempt.sent():
                 raise
             answer = Answer(None, Meaning.LOOK, str(error))
-        if answer.block is not None:
+        if answer.block is not None and not write.read_back:
             return answer.block
+        if answer.block is not None:
+            return await self._read_back(write, answer.block)
         if answer.meaning is Meaning.LOOK:
-            return await self._look_for(_Unsettled(write, until), answer.text)
-        wait = max(1, await write.wait()) if answer.meaning is Meaning.LATER else 0
+            return await self._look_for(_Unsettled(write, until, anchored=False), answer.text)
+        wait = max(1, await write.wait(answer.code)) if answer.meaning is Meaning.LATER else 0
         raise Refused(answer.text, code=answer.code, wait_blocks=wait)
 
-    async def seen(self, write: Write[ClientT], block: Block) -> Block | None:
-        """Return the block in which the chain shows a call that landed; None when ``block`` shows another instead."""
-        return await self._settle(_Unsettled(write, block))
+    async def _read_back(self, write: Write[ClientT], block: Block) -> Block:
+        """Return the block of a call that succeeded, once the chain shows it; until then it is as if it were lost."""
+        self._unsettled[write.kind] = _Unsettled(write, block, anchored=True)
+        if await self._find_out(self._unsettled[write.kind]) is None:
+            raise Refused(f"the {write.kind} of block {block} was replaced by another", code="Replaced")
+        return block
 
     async def _look_for(self, unsettled: _Unsettled[ClientT], why: str) -> Block:
         self._unsettled[unsettled.write.kind] = unsettled
@@ -144,6 +157,7 @@ class Writer(Generic[ClientT]):
                     with suppress(ChainUnavailable):
                         sight = await unsettled.write.look()
                         finalized = sight.finalized
+                        unsettled = self._anchored(unsettled, finalized)
                         if sight.landed is not None or finalized >= unsettled.until:
                             return sight.landed
                     await asyncio.sleep(_PAUSE)
@@ -153,3 +167,12 @@ class Writer(Generic[ClientT]):
                 f"whether the {unsettled.write.kind} landed is known after block {unsettled.until} ({where});"
                 " nothing of the kind is sent before"
             ) from error
+
+    def _anchored(self, unsettled: _Unsettled[ClientT], finalized: Block) -> _Unsettled[ClientT]:
+        """Return it with the last block that is possible: its era began before it was lost, so before this look."""
+        if unsettled.anchored:
+            return unsettled
+        until = max(unsettled.until, Block(finalized + ERA))
+        certain = _Unsettled(unsettled.write, until, anchored=True)
+        self._unsettled[unsettled.write.kind] = certain
+        return certain

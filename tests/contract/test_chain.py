@@ -106,6 +106,7 @@ def _in_memory(folder: Path) -> Iterator[Network]:
 def _over_a_websocket(folder: Path) -> Iterator[Network]:
     """The real client with its real transport, and a node in front of an embedded chain."""
     network = _embedded(folder)
+    network.clock.tick /= 3  # a node is asked more often
     with served(network.path, network.clock) as endpoint:
         yield _over_the_sdk(network, endpoint)
 
@@ -341,6 +342,7 @@ def test_a_row_that_was_set_later_does_not_show_at_an_earlier_block(network: Net
     async def scenario() -> None:
         validator, (one, two) = network.validators[0], (network.hotkey(miner) for miner in network.miners[:2])
         await validator.set_weights({one: 1.0}, 0)
+        await network.later(CADENCE)
         await network.to_fresh_window()
         before = await network.stranger.snapshot(CADENCE)
         await network.later(6)
