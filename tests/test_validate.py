@@ -20,7 +20,16 @@ from pretrain.report import Report
 from pretrain.state import Standings, State
 from pretrain.step import step
 from pretrain.types import Block, CompetitionId, Hotkey
-from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_weights_forever, weights_row
+from pretrain.validate import (
+    ROW,
+    SYNC_BLOCK,
+    Listeners,
+    Mind,
+    averages_age,
+    judge_forever,
+    set_weights_forever,
+    weights_row,
+)
 
 ALICE, BOB = Hotkey("alice"), Hotkey("bob")
 
@@ -487,6 +496,12 @@ def test_each_reason_of_a_refusal_is_told_once_until_the_chain_would_take_a_row(
     assert warnings == [f"weights not set: {why}" for why in told]
 
 
+def test_after_too_early_a_refusal_is_the_first_again(tmp_path: Path) -> None:
+    no, early = Refused("no permit"), Refused("too soon", wait_blocks=1)
+    chain = weights_chain(two_miners(tmp_path), [*range(50, 61)], [no, no, no, early, no])
+    assert (chain.tried, set_at(chain)) == ([50, 51, 53, 57, 58, 59], [59])
+
+
 def test_a_reason_is_told_again_after_a_row_was_set(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def go() -> None:
         world = two_miners(tmp_path)
@@ -579,6 +594,36 @@ def test_the_hub_is_back_when_a_step_was_judged_and_not_when_the_chain_goes_away
         "the chain is back after 0 s (1 try failed)",
         "the hub is back after 0 s (2 tries failed)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ends", "lacking"),
+    [
+        ("out of force", ["the chain's answer about weights", "the engine", "the hub", "a dataset"]),
+        ("abandoned", ["the chain's answer about weights", "the hub", "a dataset"]),
+        ("judged", ["the chain's answer about weights"]),
+    ],
+)
+def test_a_step_proves_only_what_it_has_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, lacking: list[str]
+) -> None:
+    world, memory, mind = a_world(tmp_path), Memory(tmp_path / "state.sqlite"), Mind(State())
+    state, report = world.step(20)
+    outcomes = {"out of force": None, "abandoned": replace(report, abandoned="no champion"), "judged": report}
+
+    async def ended(*_: object) -> tuple[State, Report | None]:
+        return state, outcomes[ends]
+
+    async def go() -> None:
+        chain = MovingChain(world.at(0), world=world, blocks=[20])
+        things = ["the chain", SYNC_BLOCK, ROW, "the engine", "the hub", "a dataset"]
+        mind.outages.update({what: Outage(what, "no", 0.0) for what in things})
+        listeners = Listeners(lambda _: None, lambda _: None)
+        await judge_forever(replace(world.node, chain=chain), mind, memory, Waits().pace(chain.stop), listeners)
+
+    monkeypatch.setattr("pretrain.validate.step", ended)
+    asyncio.run(go())
+    assert list(mind.outages) == lacking
 
 
 def test_a_sync_block_that_cannot_be_read_is_no_chain_that_comes_and_goes(
