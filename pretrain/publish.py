@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pretrain.chain import Chain, Network
+from pretrain.chain import IN_FLIGHT, Chain, Network
 from pretrain.commitment import Commitment, Entry, content_digest, secure_hash
 from pretrain.errors import ConfigError, Refused
 from pretrain.hub import Hub
@@ -53,6 +53,8 @@ class Journal(BaseModel):
     content: Digest
     revision: Revision | None = None
     """Set when the upload is done."""
+    sent: Block | None = None
+    """The newest block before a commitment was sent, until it is known what became of it."""
     block: Block | None = None
     """Set when the commitment reads back."""
 
@@ -71,20 +73,21 @@ async def publish(
     content = content_digest(local_files(publication.folder))
     digest = secure_hash(content, publication.hotkey)
     _commitment(publication, _ANY_REVISION, digest)
-    begun = _begin(journal, publication, content)
+    refuse_another_place(journal, publication)
     tell(
         f"network {publication.network}, netuid {publication.netuid}: {publication.hotkey} enters competition"
         f" {publication.competition} with {publication.repo}"
     )
-    held = await held_entry(publication, chain)
+    held = await _arrived(publication, chain, _read(journal), tell, poll)
     if held is None:
         await _refuse_public(hub, publication.repo)
-        begun = await _upload(publication, hub, journal, begun, tell)
+        begun = await _upload(publication, hub, journal, _begin(journal, publication, content), tell)
         text = _commitment(publication, begun.revision or _ANY_REVISION, digest).encode()
         block = None
         while block is None:
             await _refuse_public(hub, publication.repo)  # also after a wait: it must be private when it is committed
-            block = await _commit(chain, text, tell, poll)
+            _write(journal, begun.model_copy(update={"sent": (await chain.head()).block}))
+            block = await _commit(chain, text, tell, poll, refused=lambda: _write(journal, begun))
         held = await chain.commitment()
         if held is None or held.block != block:
             raise Refused(f"the commitment of block {block} was replaced by another one of {publication.hotkey}")
@@ -96,6 +99,23 @@ async def publish(
             f" ({held.commitment.repo}); committing it again would only lose that block"
         )
     await _open(hub, held, content, tell)
+    return held
+
+
+async def _arrived(
+    publication: Publication, chain: Chain, old: Journal | None, tell: Tell, poll: float
+) -> Entry | None:
+    """Return the entry of this very model, also one whose commitment was sent in an earlier try and still arrives.
+
+    Sent again it would land twice, and the later block is the one that counts.
+    """
+    held = await held_entry(publication, chain)
+    if held is None and old is not None and old.sent is not None:
+        until = old.sent + IN_FLIGHT
+        tell(f"a commitment sent after block {old.sent} may still arrive; looking until block {until} is finalised")
+        while held is None and (await chain.head()).finalized < until:
+            await asyncio.sleep(poll)
+            held = await held_entry(publication, chain)
     return held
 
 
@@ -118,11 +138,12 @@ async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Jour
     return done
 
 
-async def _commit(chain: Chain, text: str, tell: Tell, poll: float) -> Block | None:
+async def _commit(chain: Chain, text: str, tell: Tell, poll: float, *, refused: Callable[[], None]) -> Block | None:
     """Commit and return the block; None after a wait, when the chain said that it was too early."""
     try:
         return await chain.commit(text)
     except Refused as error:
+        refused()
         if not error.wait_blocks:
             raise
         tell(f"{error}; waiting {error.wait_blocks} blocks")
@@ -189,7 +210,6 @@ def refuse_another_place(path: Path, publication: Publication) -> None:
 
 def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
     """Return the journal to go on with: the one on disk when it is of this model, else a new one."""
-    refuse_another_place(path, publication)
     new = Journal(
         network=publication.network.name,
         genesis=publication.network.genesis,

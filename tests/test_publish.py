@@ -10,15 +10,15 @@ import pytest
 from subnet import NETUID, Subnet, parameters, subnet
 from tiny import tiny_llama
 
-from pretrain.chain import Chain, Network
+from pretrain.chain import IN_FLIGHT, Chain, Network
 from pretrain.chain.local import LocalChain
 from pretrain.commitment import Entry, content_digest, secure_hash
-from pretrain.errors import ConfigError, HubUnavailable, ModelRejected, Refused
+from pretrain.errors import ChainUnavailable, ConfigError, HubUnavailable, ModelRejected, Refused
 from pretrain.hub import Hub
 from pretrain.hub.folder import FolderHub, create
 from pretrain.models.files import local_files
 from pretrain.publish import Publication, publish
-from pretrain.types import CompetitionId
+from pretrain.types import Block, CompetitionId
 
 
 @dataclass(frozen=True)
@@ -261,3 +261,62 @@ def test_interrupted_anywhere_the_same_call_goes_on_and_commits_once(miner: Mine
             assert at > len(calls)
             assert {"publish", "commit", "open", "describe"} <= set(calls)
             return
+
+
+class Away:
+    """A chain whose answer to a commitment is lost, before or after it landed."""
+
+    def __init__(self, chain: Chain, *, lands: bool) -> None:
+        self._chain = chain
+        self._lands = lands
+
+    async def commit(self, text: str) -> Block:
+        if self._lands:
+            await self._chain.commit(text)
+        raise ChainUnavailable("the answer was lost")
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the chain's
+        return getattr(self._chain, name)
+
+
+def test_a_commitment_whose_answer_was_lost_is_found_by_the_next_call_and_not_made_again(miner: Miner) -> None:
+    with pytest.raises(ChainUnavailable):
+        miner.publish(chain=Away(miner.chain, lands=True))
+    before = miner.committed()
+
+    assert miner.publish() == before
+    assert miner.public()
+
+
+def test_a_commitment_that_may_still_arrive_is_waited_for_before_it_is_made_again(miner: Miner) -> None:
+    with pytest.raises(ChainUnavailable):
+        miner.publish(chain=Away(miner.chain, lands=False))
+    sent = json.loads(miner.journal.read_text())["sent"]
+
+    entry = miner.publish()
+
+    assert f"a commitment sent after block {sent} may still arrive; looking until block {sent + IN_FLIGHT}" in " ".join(
+        miner.lines
+    )
+    assert entry.block > sent + IN_FLIGHT
+    assert json.loads(miner.journal.read_text())["sent"] is None
+
+
+def test_a_refused_commitment_is_known_not_to_arrive(miner: Miner) -> None:
+    class Refusing(Away):
+        async def commit(self, text: str) -> Block:  # noqa: ARG002
+            raise Refused("no", code="AccountNotAllowedCommit")
+
+    with pytest.raises(Refused):
+        miner.publish(chain=Refusing(miner.chain, lands=False))
+    assert json.loads(miner.journal.read_text())["sent"] is None
+
+
+def test_a_refused_publication_leaves_the_former_ones_journal(miner: Miner) -> None:
+    miner.publish()
+    before = miner.journal.read_text()
+    again = replace(miner, publication=replace(miner.publication, repo="alice/second"))
+
+    with pytest.raises(Refused, match="holds this very model"):
+        again.publish()
+    assert miner.journal.read_text() == before

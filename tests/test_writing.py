@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pretrain.chain import Head, writing
+from pretrain.chain import IN_FLIGHT, Head, writing
 from pretrain.chain.connection import Access, Connection, Deadlines
 from pretrain.chain.verdicts import Meaning
-from pretrain.chain.writing import ERA, Answer, Attempt, Sight, Write, Writer
+from pretrain.chain.writing import Answer, Attempt, Sight, Write, Writer
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block
 
-LAST = ERA + 16
+LAST = IN_FLIGHT
 """Blocks after which a call can land no more, whenever within its deadline it was signed."""
 DEADLINES = Deadlines(opening=0.5, read=0.5, write=0.1, settling=0.1, closing=0.1, first_pause=0.001)
 

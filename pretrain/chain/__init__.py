@@ -8,6 +8,9 @@ from typing import Protocol
 from pretrain.commitment import Entry
 from pretrain.types import Block, Hotkey, Uid
 
+IN_FLIGHT = 48
+"""Blocks after which a call that was sent has landed or never will: its era of 32, and a few until it was signed."""
+
 
 @dataclass(frozen=True)
 class Neuron:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pretrain.chain import Head
+from pretrain.chain import IN_FLIGHT, Head
 from pretrain.chain.connection import Connection, Deadlines
 from pretrain.chain.verdicts import Meaning
 from pretrain.errors import ChainUnavailable, Refused
@@ -22,8 +22,6 @@ log = logging.getLogger("pretrain.chain")
 
 ERA = 32
 """Blocks within which a call of ours lands or never does; a power of two."""
-_SLACK = 16
-"""Blocks that may pass between the look at the head and the signature, from which the era counts."""
 _PAUSE = 1.0  # seconds between two looks
 
 ClientT = TypeVar("ClientT")
@@ -110,7 +108,7 @@ class Writer(Generic[ClientT]):
             landed = await self._find_out(earlier)
             if landed is not None and earlier.write.identity == write.identity:
                 return landed
-        until = Block((await self._head()).block + ERA + _SLACK)
+        until = Block((await self._head()).block + IN_FLIGHT)
         attempt = Attempt()
         try:
             answer = await self._connection.once(lambda client: write.send(client, attempt), self._deadlines.write)
