@@ -29,6 +29,7 @@ def start_logging() -> Console:
     plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     handler = RichHandler(console=console, show_path=False) if console.is_terminal else plain
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
+    logging.getLogger("bittensor").setLevel(logging.WARNING)  # it tells of every try; we tell of the outage
     return console
 
 

@@ -79,7 +79,9 @@ def _node(run: Run, port: int) -> Daemon:
     """Return the node in front of the run's chain, which has yet to be started."""
     serve = ["chain", "serve", "--subtensor.network", f"file:{run.chain}", "--host", HOST, "--port", str(port)]
     program = ["-c", "from pretrain.cli import main; main()"]
-    return Daemon("node", [*program, *serve, "--chaos", str(run.seed)], run.out / "node")
+    return Daemon(
+        "node", [*program, *serve, "--chaos", str(run.seed)], run.out / "node", mark=f"file:{run.chain}", may_end=False
+    )
 
 
 def _wait_until_it_listens(daemon: Daemon, port: int) -> None:

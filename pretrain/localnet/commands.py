@@ -15,7 +15,7 @@ def validator(run: Run, name: str) -> Daemon:
     """Return a validator that has yet to be started."""
     folder = run.out / name
     flags = ["--wandb.off"]
-    return Daemon(name, [str(NEURONS / "validator.py"), *_shared(run, name, folder), *flags], folder, _client(run))
+    return Daemon(name, [str(NEURONS / "validator.py"), *_shared(run, name, folder), *flags], folder)
 
 
 def miner(run: Run, part: Miner, start: str | None = None) -> Daemon:
@@ -28,12 +28,7 @@ def miner(run: Run, part: Miner, start: str | None = None) -> Daemon:
     if start:
         flags += ["--train.from", start]
     command = [str(NEURONS / "miner.py"), "run", *_shared(run, part.name, folder), *flags]
-    return Daemon(part.name, command, folder, {"HF_TOKEN": run.token(part.name), **_client(run)})
-
-
-def _client(run: Run) -> dict[str, str]:
-    """Return where the chain's client keeps what it learns of this chain: with the run, not in the user's home."""
-    return {"BITTENSOR_RUNTIME_CACHE_DIR": str(run.out / "runtimes")} if run.endpoint else {}
+    return Daemon(part.name, command, folder, {"HF_TOKEN": run.token(part.name)})
 
 
 def _shared(run: Run, name: str, folder: Path) -> Iterator[str]:

@@ -36,6 +36,10 @@ class Daemon:
     """Everything it keeps."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables of its own; secrets among them."""
+    mark: str = ""
+    """A word of its command that no other program has; empty: its folder."""
+    may_end: bool = True
+    """Whether it ends well some time, as a miner does; a node that leaves is missed however it left."""
     deaths: int = 0
     """How often it died and was started again."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -78,13 +82,13 @@ class Daemon:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
-        if any(str(self.folder.parent).encode() in word for word in words):
+        if (self.mark or str(self.folder)).encode() in words:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 
     def keep_alive(self) -> None:
         """Start it again if it died; raises PretrainError with the end of its log when it dies again and again."""
-        if self.process is None or self.process.poll() in (None, 0):
+        if self.process is None or self.running or (self.done and self.may_end):
             return
         status = self.process.returncode
         if self.deaths >= RESTARTS or status == 2:  # noqa: PLR2004 - exit 2: asked wrongly, and so for ever

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -13,7 +13,7 @@ from rich.live import Live
 
 from pretrain.chain import local
 from pretrain.chain.local import LocalChain
-from pretrain.errors import PretrainError
+from pretrain.errors import ChainUnavailable, PretrainError
 from pretrain.hub.folder import FolderHub
 from pretrain.localnet import commands
 from pretrain.localnet.chaos import Stalls, start_node
@@ -60,8 +60,11 @@ def run_to_the_end(run: Run, minutes: float, console: Console, *, trouble: bool 
         finally:
             console.print("ending: every process finishes the duty in hand")
             if stalls:
-                stalls.end()
-                console.print(f"the chain stood still {stalls.begun} times; the node's log: {run.out / 'node'}")
+                with suppress(ChainUnavailable):  # whatever its file is like, the processes are to end
+                    stalls.end()
+                console.print(f"the chain stood still {stalls.begun} times")
+            for node in nodes:
+                console.print(f"what its node did: {node.log}")
             end(daemons.values())
             end(nodes)
             local.pause(run.chain)
