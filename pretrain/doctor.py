@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pretrain.facts import Facts, Role, Trouble
+from pretrain.chain import Network
+from pretrain.facts import Contests, Facts, Role, Trouble
 from pretrain.outage import spoken
 
 OLD_HEAD, LOST_HEAD = 5, 50
@@ -53,51 +54,69 @@ def competition(facts: Facts) -> Check:
     if asked.competition is not None and asked.competition not in contests.names:
         there = ", ".join(f"{number} ({title})" for number, title in sorted(contests.names.items()))
         return _red(name, f"{found}: it has no competition {asked.competition}", f"give --competition: {there}")
+    absent = _not_in_force(facts, contests, found)
+    if absent is not None:
+        return absent
     if asked.netuid not in {None, contests.netuid}:
         todo = "take the file of that subnet, or leave out --netuid; right only where rules are tried on another subnet"
         return _yellow(name, f"{found}, but --netuid {asked.netuid} is asked for", todo)
     return _green(name, found)
 
 
+def texts(facts: Facts) -> Check:
+    """Check that all is there that windows are drawn from: without one of them no daemon starts."""
+    if isinstance(facts.contests, Trouble):
+        return _not_known("texts")
+    if isinstance(facts.texts, Trouble) and facts.texts.is_late:
+        todo = "ask again when the machine has less to do; a daemon opens all of it at its start, and waits"
+        return _yellow("texts", facts.texts.why, todo)
+    if isinstance(facts.texts, Trouble):
+        todo = "put it where the file says, or give --competitions of a file whose sources and tokenizer are here"
+        return _red("texts", facts.texts.why, todo)
+    return _green("texts", facts.texts)
+
+
 def wallet(facts: Facts) -> Check:
     """Check that the hotkey can sign."""
     asked = facts.asked
     if isinstance(facts.hotkey, Trouble):
-        todo = "name a wallet that is there with --wallet.name, --wallet.hotkey and --wallet.path"
+        todo = "do that, or name another with --wallet.name, --wallet.hotkey and --wallet.path"
         return _red("wallet", facts.hotkey.why, todo)
     return _green("wallet", f"{asked.wallet}/{asked.hotkey} signs as {facts.hotkey}")
 
 
 def network(facts: Facts) -> Check:
     """Check which chain it is."""
-    if isinstance(facts.network, Trouble):
-        if facts.asked.embedded:
+    known = _network(facts)
+    if isinstance(known, Trouble):
+        if known.is_asked_wrong:
+            todo = "give --subtensor.network and --netuid that belong together, or the competition file of that subnet"
+        elif facts.asked.embedded:
             todo = "give --subtensor.network file:PATH of a chain that is there; `pretrain localnet` makes one"
         else:
-            todo = (
-                "see --subtensor.network and --netuid, and your way to it; --subtensor.fallback names other endpoints"
-            )
-        return _red("network", facts.network.why, todo)
-    return _green("network", f"{facts.network.name}, genesis {facts.network.genesis}, netuid {facts.netuid}")
+            todo = "see --subtensor.network, and your way to it; --subtensor.fallback names other endpoints"
+        return _red("network", known.why, todo)
+    return _green("network", f"{known.name}, genesis {known.genesis}, netuid {facts.netuid}")
 
 
 def endpoint(facts: Facts) -> Check:
     """Check that what answers is in step with its chain."""
-    standing, name = facts.standing, "endpoint"
-    if isinstance(facts.network, Trouble) or isinstance(facts.hotkey, Trouble):
+    standing, known, name = facts.standing, _network(facts), "endpoint"
+    if isinstance(known, Trouble):
         return _not_known(name)
     if isinstance(standing, Trouble):
-        return _red(name, standing.why, "see --netuid, or name another endpoint with --subtensor.network")
+        return _red(name, standing.why, "name another endpoint with --subtensor.network, or ask again")
     age, lag = facts.now - standing.head_time, standing.head.block - standing.head.finalized
-    blocks = age / facts.network.block_time
+    blocks = age / known.block_time
     made = f"block {standing.head.block}, made {spoken(max(0, age))} ago, {lag} ahead of the finalised one"
     found = f"{standing.endpoint}: {made}"
     found += f"; then {', '.join(facts.asked.fallback)}" if facts.asked.fallback else ""
-    if blocks > OLD_HEAD or lag > LAGGING:
+    if facts.paused or blocks > OLD_HEAD or lag > LAGGING:
         todo = "it lags behind or stands still: wait, or name another endpoint with --subtensor.network"
         if facts.asked.embedded:
-            todo = f"its time stands still: `pretrain chain resume --subtensor.network {facts.asked.network}`"
-        level = Level.RED if blocks > LOST_HEAD or lag > STUCK else Level.YELLOW
+            resume = f"`pretrain chain resume --subtensor.network {facts.asked.network}`"
+            todo = f"it stands still: {resume} lets it go on; a daemon without that ages all in it by the time since"
+        level = Level.RED if facts.paused or blocks > LOST_HEAD or lag > STUCK else Level.YELLOW
         return Check(name, level, found, todo)
     return _green(name, found)
 
@@ -105,7 +124,7 @@ def endpoint(facts: Facts) -> Check:
 def registration(facts: Facts) -> Check:
     """Check that the hotkey has a uid."""
     standing, name = facts.standing, "registration"
-    if isinstance(standing, Trouble):
+    if isinstance(standing, Trouble) or isinstance(facts.hotkey, Trouble):
         return _not_known(name)
     if standing.neuron is None:
         found = f"{facts.hotkey} is not registered on subnet {facts.netuid}"
@@ -132,13 +151,15 @@ def balance(facts: Facts) -> Check:
     standing, name = facts.standing, "balance"
     if isinstance(standing, Trouble):
         return _not_known(name)
+    cost = f"registering takes {standing.registration_cost:g} TAO"
+    if facts.asked.embedded:
+        cost += "; `pretrain chain register` takes what is lacking from the chain's faucet, where it has one"
     if standing.coldkey is None:
-        found = "not known before the hotkey is registered"
-        more = (
-            " (`pretrain chain register` takes what is lacking from the chain's faucet)" if facts.asked.embedded else ""
-        )
-        return _yellow(name, found, f"registering takes {standing.registration_cost:g} TAO of the coldkey{more}")
+        why = facts.coldkey.why if isinstance(facts.coldkey, Trouble) else "nobody owns the hotkey"
+        return _yellow(name, f"not known: {why}", cost)
     found = f"{standing.balance:g} TAO, free, on coldkey {standing.coldkey}"
+    if standing.neuron is None and standing.balance < standing.registration_cost:
+        return Check(name, Level.YELLOW if facts.asked.embedded else Level.RED, found, f"send it more: {cost}")
     if standing.balance < FEE and not facts.asked.embedded:
         return _yellow(name, found, f"send it a little TAO: a call may cost a fee, and {FEE:g} pays for some")
     return _green(name, found)
@@ -152,6 +173,7 @@ def weights(facts: Facts) -> Check:
     interval = facts.contests.weights_interval
     age = standing.head.block - standing.neuron.last_update
     found = f"last set, or registered, {age} blocks ago; due every {interval}"
+    found += "; committed first, and revealed later" if standing.commit_reveal else ""
     if age > LATE_ROW * interval:
         todo = (
             "is the validator running? its log says why after `weights not set`; a chain counts who is silent for long"
@@ -214,9 +236,23 @@ def token(facts: Facts) -> Check:
 
 
 CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {
-    "miner": (competition, wallet, network, endpoint, registration, balance, commitment, disk, device, hub, token),
+    "miner": (
+        competition,
+        texts,
+        wallet,
+        network,
+        endpoint,
+        registration,
+        balance,
+        commitment,
+        disk,
+        device,
+        hub,
+        token,
+    ),
     "validator": (
         competition,
+        texts,
         wallet,
         network,
         endpoint,
@@ -230,6 +266,29 @@ CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {
         token,
     ),
 }
+
+
+def _not_in_force(facts: Facts, contests: Contests, found: str) -> Check | None:
+    """Return what is wrong with entering a competition that nobody judges now."""
+    number, standing = facts.asked.competition, facts.standing
+    if number is None or isinstance(standing, Trouble):
+        return None
+    block = standing.head.block
+    now, later = contests.in_force(block), contests.later(number, block)
+    if number in now:
+        return None
+    there = ", ".join(f"{other} ({contests.names[other]})" for other in now) or "none"
+    found, todo = f"{found}: competition {number} is not in force at block {block}", f"give --competition: {there}"
+    if later is None:
+        return _red("competition file", found, todo)
+    return _yellow("competition file", found, f"wait for block {later}, or {todo}")
+
+
+def _network(facts: Facts) -> Network | Trouble:
+    """Return the network, or why it has not what is meant; that it is silent now is the endpoint's to tell."""
+    if isinstance(facts.standing, Trouble) and facts.standing.is_asked_wrong:
+        return facts.standing
+    return facts.network
 
 
 def _register(facts: Facts) -> str:

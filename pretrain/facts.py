@@ -6,7 +6,7 @@ from typing import Literal
 
 from pretrain.chain import Network, Standing
 from pretrain.commitment import Entry
-from pretrain.types import CompetitionId, Digest, Hotkey
+from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
 Role = Literal["miner", "validator"]
 
@@ -16,6 +16,10 @@ class Trouble:
     """Something that could not be found out, and why, in one line."""
 
     why: str
+    is_asked_wrong: bool = False
+    """Whether a flag or a file is wrong, and not what was to answer."""
+    is_late: bool = False
+    """Whether it was not waited for any longer."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,6 @@ class Asked:
     competition: CompetitionId | None
     """The one that a miner enters."""
     dir: str
-    hub: str
 
     @property
     def embedded(self) -> bool:
@@ -54,6 +57,16 @@ class Contests:
     names: Mapping[CompetitionId, str]
     max_bytes: Mapping[CompetitionId, int]
     """The largest model that may enter each."""
+    phases: tuple[tuple[Block, tuple[CompetitionId, ...]], ...]
+    """What is in force from which block on, by start block."""
+
+    def in_force(self, block: Block) -> tuple[CompetitionId, ...]:
+        """Return the competitions in force at a block; empty before the first phase."""
+        return next((found for start, found in reversed(self.phases) if start <= block), ())
+
+    def later(self, competition: CompetitionId, block: Block) -> Block | None:
+        """Return the first block after this one from which a competition is in force; None when there is none."""
+        return next((start for start, found in self.phases if start > block and competition in found), None)
 
 
 @dataclass(frozen=True)
@@ -64,9 +77,16 @@ class Facts:
     now: float
     """Seconds since the Unix epoch."""
     contests: Contests | Trouble
+    texts: str | Trouble
+    """What the competition file draws its windows from; a daemon opens all of it at its start."""
     hotkey: Hotkey | Trouble
+    coldkey: str | Trouble
+    """Its address, from the file of its public half."""
     network: Network | Trouble
+    paused: bool
+    """Whether an embedded chain's time was stopped."""
     standing: Standing | Trouble
+    """Of nobody, where there is no hotkey: the node is asked all the same."""
     entry: Entry | Trouble | None
     """What the hotkey has committed; None: nothing well-formed."""
     free: int | Trouble

@@ -19,6 +19,7 @@ __all__ = [
     "Keypair",
     "Keys",
     "Wallet",
+    "coldkey_address",
     "create_wallet",
     "is_address",
     "open_wallet",
@@ -70,7 +71,7 @@ def open_wallet(name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, 
     """
     wallet = _locate(name, hotkey, path)
     file = wallet.hotkey_file
-    _check_present(file, f"btcli wallet new-hotkey -w {name} -H {hotkey}")
+    _check_present(file, f"btcli wallet new-hotkey -w {name} -H {hotkey} --wallet-path {path}")
     variable = file.env_var_name()
     try:
         if file.is_encrypted() and not (password or sp_core.get_password_from_environment(variable)):
@@ -79,6 +80,15 @@ def open_wallet(name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH, 
     except (sp_core.KeyfileError, sp_core.WrongPasswordError, ValueError, OSError) as error:
         raise ConfigError(f"hotkey {file.path} cannot be read: {_first_line(error)}") from None
     return wallet
+
+
+def coldkey_address(name: str, hotkey: str, path: str | Path = DEFAULT_WALLET_PATH) -> str:
+    """Return the coldkey's address, from the file of its public half, which has no password; raises ConfigError."""
+    wallet = _locate(name, hotkey, path)
+    try:
+        return str(wallet.coldkeypub.ss58_address)
+    except (sp_core.KeyfileError, ValueError, OSError) as error:
+        raise ConfigError(f"coldkey {wallet.coldkeypub_file.path} cannot be read: {_first_line(error)}") from None
 
 
 def create_wallet(name: str, hotkey: str, path: str | Path) -> Wallet:
@@ -132,7 +142,7 @@ def _locate(name: str, hotkey: str, path: str | Path) -> Wallet:
 
 def _check_present(file: Keyfile, command: str) -> None:
     if not file.exists_on_device():
-        raise ConfigError(f"hotkey {file.path} does not exist: make it with `{command}`, or name another wallet")
+        raise ConfigError(f"hotkey {file.path} does not exist: make it with `{command}`")
     if not file.is_readable():
         raise ConfigError(f"hotkey {file.path} is not readable by this user: check its owner and mode")
 

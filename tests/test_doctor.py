@@ -36,7 +36,6 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             competitions="sn9.yaml",
             competition=CompetitionId(1) if role == "miner" else None,
             dir="here",
-            hub="folder:hub",
         ),
         now=NOW,
         contests=Contests(
@@ -45,9 +44,13 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             100,
             {CompetitionId(0): "prose", CompetitionId(1): "mixed"},
             {CompetitionId(0): 10_000_000_000, CompetitionId(1): 1_000_000_000},
+            ((Block(100), (CompetitionId(0),)), (Block(500), (CompetitionId(0), CompetitionId(1)))),
         ),
+        texts="sources prose; tokenizers bpe",
         hotkey=HOTKEY,
+        coldkey="5Cold",
         network=Network(network, "cd" * 32, 12.0),
+        paused=False,
         standing=Standing(
             head=Head(Block(1000), Block(998)),
             head_time=NOW - 10,
@@ -91,7 +94,18 @@ def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role
     assert {(made.level, made.todo) for made in found} == {(Level.GREEN, "")}
     names = {made.name for made in found}
     own = {"commitment"} if role == "miner" else {"permit", "weights"}
-    common = {"competition file", "wallet", "network", "endpoint", "registration", "balance", "disk", "device", "hub"}
+    common = {
+        "competition file",
+        "texts",
+        "wallet",
+        "network",
+        "endpoint",
+        "registration",
+        "balance",
+        "disk",
+        "device",
+        "hub",
+    }
     assert names == own | common | {"token"}
 
 
@@ -99,6 +113,7 @@ def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role
     ("name", "part", "todo"),
     [
         ("competition file", "contests", "pretrain competitions check sn9.yaml"),
+        ("texts", "texts", "--competitions"),
         ("wallet", "hotkey", "--wallet.name"),
         ("network", "network", "--subtensor.network"),
         ("endpoint", "standing", "--subtensor.network"),
@@ -128,12 +143,35 @@ OURS = "pretrain chain register --wallet.name alice --wallet.hotkey default --wa
     ("network", "command"), [("test", BTCLI), ("file:c", f"{OURS} --subtensor.network file:c --netuid 9")]
 )
 def test_who_is_not_registered_is_told_the_command_and_its_price(network: str, command: str) -> None:
-    found = standing(facts("miner", network), neuron=None, coldkey=None, balance=0.0)
+    found = standing(facts("miner", network), neuron=None)
     assert check("registration", found) == Check(
         "registration", Level.RED, "5Alice is not registered on subnet 9", f"`{command}`; it costs 0.1 TAO"
     )
-    assert check("balance", found).level is Level.YELLOW
-    assert "0.1 TAO" in check("balance", found).todo
+
+
+@pytest.mark.parametrize(
+    ("network", "balance", "level", "faucet"),
+    [
+        ("finney", 0.0999, Level.RED, False),
+        ("finney", 0.1, Level.GREEN, False),
+        ("file:c", 0.0999, Level.YELLOW, True),
+        ("file:c", 0.1, Level.GREEN, False),
+    ],
+)
+def test_a_coldkey_that_cannot_pay_for_registering_is_told_so_beforehand(
+    network: str, balance: float, level: Level, *, faucet: bool
+) -> None:
+    made = check("balance", standing(facts("miner", network), neuron=None, balance=balance))
+    assert (made.level, f"{balance:g} TAO, free, on coldkey 5Cold" in made.found) == (level, True)
+    assert ("registering takes 0.1 TAO" in made.todo, "faucet" in made.todo) == (level is not Level.GREEN, faucet)
+
+
+@pytest.mark.parametrize(("network", "faucet"), [("finney", False), ("file:c", True)])
+def test_of_a_coldkey_that_is_not_known_the_price_is_told_all_the_same(network: str, *, faucet: bool) -> None:
+    found = replace(facts("miner", network), coldkey=Trouble("it is gone"))
+    made = check("balance", standing(found, neuron=None, coldkey=None, balance=0.0))
+    assert (made.level, made.found) == (Level.YELLOW, "not known: it is gone")
+    assert ("registering takes 0.1 TAO" in made.todo, "faucet" in made.todo) == (True, faucet)
 
 
 @pytest.mark.parametrize(("stake", "level"), [(0.0, Level.RED), (10.0, Level.YELLOW)])
@@ -147,7 +185,8 @@ def test_without_a_permit_it_says_how_permits_come(stake: float, level: Level) -
 
 @pytest.mark.parametrize(("network", "level"), [("finney", Level.YELLOW), ("file:x", Level.GREEN)])
 def test_an_empty_coldkey_is_worth_a_look_where_calls_may_cost_a_fee(network: str, level: Level) -> None:
-    assert check("balance", standing(facts(network=network), balance=0.0)).level is level
+    levels = [check("balance", standing(facts(network=network), balance=left)).level for left in (0.0, 0.0009, 0.001)]
+    assert levels == [level, level, Level.GREEN]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +209,76 @@ def test_a_chain_that_lags_or_stands_still_is_told(age: float, lag: int, level: 
 def test_an_embedded_chain_that_stands_still_is_made_to_go_on() -> None:
     made = check("endpoint", standing(facts(network="file:x"), head_time=0.0))
     assert "pretrain chain resume --subtensor.network file:x" in made.todo
+
+
+def test_a_paused_chain_is_red_although_it_is_young() -> None:
+    made = check("endpoint", replace(facts(network="file:x"), paused=True))
+    assert (made.level, "pretrain chain resume --subtensor.network file:x" in made.todo) == (Level.RED, True)
+
+
+def test_a_subnet_that_is_not_there_is_the_networks_fault_and_silence_the_endpoints() -> None:
+    unknown = Trouble("--netuid 7: this network has no such subnet", is_asked_wrong=True)
+    found = replace(facts(network="ws://x"), standing=unknown)
+    assert (check("network", found).level, check("network", found).found) == (Level.RED, unknown.why)
+    assert check("endpoint", found).level is Level.YELLOW
+    silent = replace(found, standing=Trouble("no answer"))
+    assert (check("network", silent).level, check("endpoint", silent).level) == (Level.GREEN, Level.RED)
+
+
+@pytest.mark.parametrize(
+    ("network", "wrong", "todo"),
+    [
+        ("file:c", False, "give --subtensor.network file:PATH of a chain that is there"),
+        ("file:c", True, "give --subtensor.network and --netuid that belong together"),
+        ("finney", False, "see --subtensor.network, and your way to it"),
+        ("finney", True, "give --subtensor.network and --netuid that belong together"),
+    ],
+)
+def test_what_to_do_about_a_network_hangs_on_whose_fault_it_is(network: str, todo: str, *, wrong: bool) -> None:
+    made = check("network", replace(facts(network=network), network=Trouble("gone", is_asked_wrong=wrong)))
+    assert (made.level, made.todo.startswith(todo)) == (Level.RED, True)
+
+
+def test_without_a_wallet_the_endpoint_is_told_all_the_same() -> None:
+    found = replace(standing(facts(), neuron=None), hotkey=Trouble("no wallet"), entry=Trouble("no hotkey"))
+    levels = {made.name: made.level for made in examine(found)}
+    assert (levels["endpoint"], levels["balance"], levels["registration"]) == (Level.GREEN, Level.GREEN, Level.YELLOW)
+    assert [made.name for made in examine(found) if made.level is Level.RED] == ["wallet"]
+
+
+def test_texts_that_take_long_to_open_are_no_fault() -> None:
+    assert check("texts", replace(facts(), texts=Trouble("no answer", is_late=True))).level is Level.YELLOW
+
+
+def test_rows_that_are_committed_first_are_told() -> None:
+    told = [check("weights", standing(facts(), commit_reveal=shown)).found for shown in (False, True)]
+    assert ["committed first, and revealed later" in found for found in told] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("block", "level", "todo"),
+    [
+        (50, Level.YELLOW, "wait for block 500, or give --competition: none"),
+        (499, Level.YELLOW, "wait for block 500, or give --competition: 0 (prose)"),
+        (500, Level.GREEN, ""),
+    ],
+)
+def test_a_competition_that_is_not_in_force_yet_is_worth_a_look(block: int, level: Level, todo: str) -> None:
+    made = check("competition file", standing(facts("miner"), head=Head(Block(block), Block(block))))
+    assert (made.level, made.todo) == (level, todo)
+
+
+def test_a_competition_that_is_over_is_wrong() -> None:
+    found = facts("miner")
+    assert isinstance(found.contests, Contests)
+    over = replace(found.contests, phases=(*found.contests.phases, (Block(900), (CompetitionId(0),))))
+    made = check("competition file", replace(found, contests=over))
+    assert (made.level, made.todo) == (Level.RED, "give --competition: 0 (prose)")
+    assert "competition 1 is not in force at block 1000" in made.found
+
+
+def test_the_digest_of_the_competition_file_is_told() -> None:
+    assert check("competition file", facts()).found == f"sn9.yaml, digest {'ab' * 8}, netuid 9"
 
 
 def test_fallbacks_are_named() -> None:
@@ -224,7 +333,7 @@ def test_a_token_is_needed_by_a_miner_alone() -> None:
     assert levels == [Level.RED, Level.GREEN]
 
 
-PARTS = ["contests", "hotkey", "network", "standing", "entry", "free", "device", "hub"]
+PARTS = ["contests", "texts", "coldkey", "hotkey", "network", "standing", "entry", "free", "device", "hub"]
 
 
 @given(st.sets(st.sampled_from(PARTS)), st.sampled_from(["miner", "validator"]))

@@ -1,20 +1,30 @@
 """``pretrain doctor`` on an embedded subnet that is in order, and on ones that are not."""
 
+import asyncio
+import gc
 import json
 import os
+import re
+import shutil
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from competition_texts import SMALL, changed
+from competition_texts import changed
+from serving import served
 
 from pretrain import cli
+from pretrain.chain import history
+from pretrain.chain.connection import Deadlines
 from pretrain.chain.genesis import RAO, Genesis, GenesisNeuron, Parameters
 from pretrain.chain.hyperparameters import Hyperparameters
-from pretrain.chain.local import create
-from pretrain.commands import gathering
+from pretrain.chain.local import LocalChain, create, pause
+from pretrain.commands import device, gathering
+from pretrain.data.tokenizer import train
+from pretrain.errors import ConfigError
 from pretrain.hub.folder import create as create_hub
 from pretrain.types import Hotkey
 from pretrain.wallet import Wallet, create_wallet
@@ -23,6 +33,15 @@ Ask = Callable[..., tuple[int, str, str]]
 WORLD = ("--subtensor.network", "file:chain.sqlite", "--hub", "folder:hub", "--competitions", "small.yaml")
 KEYS = ("--wallet.name", "alice", "--wallet.path", "wallets")
 TOKEN = "hf_very_secret"  # noqa: S105 - of this test
+COMPETITIONS = changed("vocabulary: 2048", "vocabulary: 260", changed("start: 100", "start: 0"))
+HALF_A_MINUTE = 30
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    train(["one and two and three"], 260, path, "<|endoftext|>")
+    return path
 
 
 @pytest.fixture
@@ -36,11 +55,12 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 
 
 @pytest.fixture(autouse=True)
-def _in_a_subnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_a_subnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Path) -> None:
     """Make a subnet in which alice is registered with stake and, an epoch ago, got her permit."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    Path("small.yaml").write_text(SMALL)
+    Path("small.yaml").write_text(COMPETITIONS)
+    shutil.copy(tokenizer, "tokenizer.json")
     create_hub(Path("hub"))
     alice = create_wallet("alice", "default", "wallets")
     create_wallet("bob", "default", "wallets")
@@ -48,6 +68,7 @@ def _in_a_subnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = Parameters(Hyperparameters(tempo=4), block_time=60.0)
     neurons = (GenesisNeuron(hotkey, coldkey, 100 * RAO),)
     create(Path("chain.sqlite"), Genesis(9, time.time() - 30.5 * 60, rules, neurons, ((coldkey, RAO),)))
+    asyncio.run(LocalChain(Path("chain.sqlite"), 9).head())
 
 
 def levels(told: str) -> dict[str, str]:
@@ -94,6 +115,8 @@ def test_flags_may_stand_in_the_environment_or_the_file_as_for_the_daemons(
         (("--hub", "folder:nowhere"), {"hub"}, "--hub folder:nowhere: nowhere does not exist"),
         (("--dir", "small.yaml/x"), {"disk"}, "--dir small.yaml/x"),
         (("--competition", "7"), {"competition file"}, "give --competition: 0 (prose), 1 (mixed)"),
+        (("--netuid", "3"), {"network"}, "give --subtensor.network and --netuid that belong together"),
+        (("--wallet.name", "carol"), {"wallet"}, "new-hotkey -w carol -H default --wallet-path wallets`"),
     ],
 )
 def test_what_is_broken_is_red_and_says_what_to_do(ask: Ask, flags: tuple[str, ...], red: set[str], told: str) -> None:
@@ -110,7 +133,7 @@ def test_no_token_is_red_for_a_miner(ask: Ask, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_competition_file_that_is_not_right_is_red(ask: Ask) -> None:
-    Path("small.yaml").write_text(changed("windows: 100", "windows: 0"))
+    Path("small.yaml").write_text(changed("windows: 100", "windows: 0", COMPETITIONS))
     code, out, _ = ask("validator", *WORLD, *KEYS, "--netuid", "9")
     (line,) = [line for line in out.splitlines() if line.startswith("red")]
     assert (code, "windows" in line, "pretrain competitions check small.yaml" in line) == (1, True, True)
@@ -124,10 +147,112 @@ def test_an_encrypted_hotkey_is_told_with_the_variable_that_opens_it(ask: Ask) -
     assert (code, "is encrypted: give its password" in line) == (1, True)
 
 
+def test_a_file_with_which_no_daemon_starts_is_red(ask: Ask) -> None:
+    Path("tokenizer.json").unlink()
+    code, out, _ = ask("miner", *WORLD, *KEYS, "--json")
+    assert (code, wrong(out), "tokenizer.json cannot be read" in out) == (1, {"texts": "red"}, True)
+    Path("small.yaml").write_text(changed("{kind: stdlib-code}", "{kind: parquet, repo: a/b}", COMPETITIONS))
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--json")
+    assert (code, wrong(out), "source code: kind parquet" in out) == (1, {"texts": "red"}, True)
+
+
+def test_a_competition_that_is_not_in_force_yet_is_told(ask: Ask) -> None:
+    code, out, _ = ask("miner", *WORLD, *KEYS, "--competition", "1", "--json")
+    assert (code, wrong(out)) == (0, {"competition file": "yellow"})
+    assert "wait for block 200, or give --competition: 0 (prose)" in out
+
+
+def test_a_chain_that_stands_still_is_red_and_stays_as_it_is(ask: Ask) -> None:
+    rules = Parameters(block_time=1.0)
+    create(Path("old.sqlite"), Genesis(9, time.time() - 7 * 86_400, rules))
+    code, out, _ = ask("miner", *WORLD, *KEYS, "--subtensor.network", "file:old.sqlite", "--json")
+    assert (code, levels(out)["endpoint"], history.newest(Path("old.sqlite"))) == (1, "red", 0)
+    assert "pretrain chain resume --subtensor.network file:old.sqlite" in out
+
+
+def test_a_paused_chain_is_red(ask: Ask) -> None:
+    pause(Path("chain.sqlite"))
+    code, out, _ = ask("miner", *WORLD, *KEYS, "--json")
+    assert (code, wrong(out)) == (1, {"endpoint": "red"})
+
+
+def test_without_a_hotkey_the_chain_is_asked_all_the_same(ask: Ask) -> None:
+    shutil.rmtree("wallets/bob/hotkeys")
+    _, out, _ = ask("validator", *WORLD, *KEYS, "--wallet.name", "bob", "--json")
+    told = levels(out)
+    assert (told["wallet"], told["network"], told["endpoint"]) == ("red", "green", "green")
+    assert "0 TAO, free, on coldkey 5" in out
+
+
+def test_over_a_websocket_it_is_the_same_and_nothing_is_left_at_home(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(gathering.CLIENT_CACHE)
+    with served(Path("chain.sqlite"), time.time) as url:
+        code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--json")
+        assert (code, err, wrong(out)) == (0, "", {})
+        code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--netuid", "7", "--json")
+    assert (code, levels(out)["network"], "no such subnet" in out) == (1, "red", True)
+    assert (list((tmp_path / "home").iterdir()), gathering.CLIENT_CACHE in os.environ) == ([], False)
+
+
+def test_a_folder_that_cannot_be_written_is_red(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_the_system = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: path != Path.cwd() and ask_the_system(path, mode))
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--json")
+    assert (code, wrong(out), "cannot be written" in out) == (1, {"disk": "red"}, True)
+
+
 def test_a_gpu_that_is_not_there_is_red(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     code, out, _ = ask("validator", *WORLD, *KEYS, "--device", "cuda", "--json")
     assert (code, wrong(out)) == (1, {"device": "red"})
+
+
+def test_a_gpu_is_told_with_its_memory_and_one_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda index: (index * 10**9, 80 * 10**9))
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: f"GPU {index}")
+    assert [device.look(name) for name in ("cuda", "cuda:1")] == [
+        "GPU 0, 0 of 80 GB free",
+        "GPU 1, 1 of 80 GB free",
+    ]
+    with pytest.raises(ConfigError, match="there are 2 GPUs, numbered from 0"):
+        device.look("cuda:2")
+
+
+def test_a_device_that_hangs_holds_nobody(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    hang = "import os, time; open('child', 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr(device, "PROBE", (sys.executable, "-c", hang))
+    monkeypatch.setattr(gathering, "DEADLINE", 4.0)
+    began = time.monotonic()
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--device", "cuda", "--json")
+    assert (code, levels(out)["device"], time.monotonic() - began < HALF_A_MINUTE) == (1, "red", True)
+    assert "--device cuda: no answer within 4 s" in out
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(Path("child").read_text()), 0)
+
+
+def test_a_device_that_ends_the_process_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "PROBE", (sys.executable, "-c", "import os; os.abort()"))
+    with pytest.raises(ConfigError, match="--device cuda: ended with code -6"):
+        device.ask("cuda", 20)
+
+
+def test_a_thread_that_hangs_holds_nobody(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "build_sampler", lambda *_: time.sleep(60))
+    monkeypatch.setattr(gathering, "DEADLINE", 4.0)
+    began = time.monotonic()
+    _, out, _ = ask("validator", *WORLD, *KEYS, "--json")
+    assert (levels(out)["texts"], time.monotonic() - began < HALF_A_MINUTE) == ("yellow", True)
+
+
+def test_it_answers_within_half_a_minute_also_when_a_connection_is_to_be_closed() -> None:
+    assert gathering.DEADLINE + Deadlines().closing < HALF_A_MINUTE
 
 
 @pytest.fixture
@@ -140,12 +265,15 @@ def silent() -> Iterator[str]:
 
 
 def test_a_node_that_never_answers_is_not_waited_for_longer_than_said(
-    ask: Ask, silent: str, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, silent: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(gathering, "CHAIN", 1.0)
+    monkeypatch.setattr(gathering, "DEADLINE", 6.0)
     began = time.monotonic()
-    code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", silent, "--json")
-    assert (code, levels(out)["network"], time.monotonic() - began < 20) == (1, "red", True)
+    code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", silent, "--json")
+    gc.collect()  # what nobody asked about an error is told when its task goes
+    assert (code, levels(out)["network"], time.monotonic() - began < HALF_A_MINUTE) == (1, "red", True)
+    assert re.search(rf"{silent} (did not answer|could not be opened) within 1(\.2)? s", out)
+    assert (err, caplog.records) == ("", [])
 
 
 @pytest.mark.parametrize("role", ["miner", "validator"])

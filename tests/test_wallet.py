@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pretrain.errors import ConfigError
 from pretrain.types import Hotkey
-from pretrain.wallet import create_wallet, open_wallet, sign, verify
+from pretrain.wallet import coldkey_address, create_wallet, open_wallet, sign, verify
 
 KEYPAIR = sp_core.Keypair.create_from_uri("//Alice")
 ADDRESS = Hotkey(KEYPAIR.ss58_address)
@@ -54,11 +54,25 @@ def test_making_a_wallet_again_keeps_its_keys_and_adds_hotkeys(tmp_path: Path) -
 
 
 def test_a_missing_hotkey_is_named_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"hotkey .*cold/hotkeys/hot does not exist.*btcli wallet new-hotkey"
-    ) as error:
+    with pytest.raises(ConfigError, match=r"hotkey .*cold/hotkeys/hot does not exist") as error:
         open_wallet("cold", "hot", tmp_path)
+    assert f"`btcli wallet new-hotkey -w cold -H hot --wallet-path {tmp_path}`" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_address_of_a_coldkey_takes_no_password(tmp_path: Path) -> None:
+    wallet = Wallet("cold", "hot", str(tmp_path))
+    wallet.create_new_coldkey(use_password=True, coldkey_password="right", suppress=True)  # noqa: S106
+    assert coldkey_address("cold", "hot", tmp_path) == wallet.coldkeypub.ss58_address
+
+
+@pytest.mark.parametrize("text", [None, "", "rubbish", "{}"])
+def test_a_coldkey_whose_address_cannot_be_read_is_named(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        create_wallet("cold", "hot", tmp_path)
+        (tmp_path / "cold" / "coldkeypub.txt").write_text(text)
+    with pytest.raises(ConfigError, match=r"coldkey .*cold/coldkeypub.txt cannot be read"):
+        coldkey_address("cold", "hot", tmp_path)
 
 
 def test_a_key_that_is_no_key_is_named_and_not_shown(tmp_path: Path) -> None:

@@ -1,33 +1,76 @@
-"""Finds out what ``pretrain doctor`` judges. Nothing here fails: what cannot be found out is a fact as well."""
+"""Finds out what ``pretrain doctor`` judges. Nothing here fails: what cannot be found out is a fact as well.
+
+Nothing here changes anything either: of an embedded chain not even the blocks that are due are made.
+"""
 
 import asyncio
 import os
-import re
 import shutil
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pretrain import competition_file
-from pretrain.chain import Network, Standing
+from pretrain.chain import Chain, Network, Standing, ledger
+from pretrain.chain.local import LocalChain
+from pretrain.commands import device
 from pretrain.commands.opening import open_chain
+from pretrain.commands.unwaited import Unwaited
 from pretrain.commitment import Entry
+from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.facts import Asked, Contests, Facts, Trouble
 from pretrain.schedule import Schedule
 from pretrain.settings import RunSettings, Secrets, Subtensor, ValidatorSettings
-from pretrain.types import CompetitionId, Hotkey
-from pretrain.wallet import Wallet, open_wallet
+from pretrain.types import Block, CompetitionId, Hotkey
+from pretrain.wallet import Keypair, Wallet, coldkey_address, open_wallet
 
-CHAIN = 20.0
-"""Seconds for all that is asked of the chain."""
-DEVICE = 20.0
-"""Seconds for the device: loading torch takes some of them."""
+DEADLINE = 20.0
+"""Seconds after which nothing is waited for any more; all is asked side by side."""
+TRIES, TRYING = 4, 0.8
+"""How often a silent node is asked at the most, and the share of the time that this takes without the pauses: so that
+it is the chain that says why it was given up."""
+CLIENT_CACHE = "BITTENSOR_RUNTIME_CACHE_DIR"
+"""Where the chain's client keeps what it has seen of a node; without it, at home."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """A hotkey that nobody has, to ask a chain with where there is no wallet; it signs nothing."""
+
+    ss58_address: str = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
+    """Of 32 zero bytes."""
+    public_key: bytes = bytes(32)
+    crypto_type: int = 1
+
+    @property
+    def hotkey(self) -> Keypair:
+        """Itself."""
+        return self
+
+    @property
+    def coldkey(self) -> Keypair:
+        """Itself."""
+        return self
+
+    def sign(self, message: bytes) -> bytes:
+        """Refuse."""
+        raise ConfigError(f"{len(message)} bytes cannot be signed without a wallet")
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What was found on this machine, and is needed to ask the chain."""
+
+    schedule: Schedule | Trouble
+    wallet: Wallet | Trouble
+    coldkey: str | Trouble
 
 
 @dataclass(frozen=True)
@@ -35,81 +78,123 @@ class _OfTheChain:
     network: Network | Trouble
     standing: Standing | Trouble
     entry: Entry | Trouble | None
+    paused: bool = False
 
 
 async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
     """Find everything out, the slow things side by side."""
-    schedule = _tried(lambda: competition_file.load(settings.competitions))
-    wallet = _tried(lambda: open_wallet(settings.wallet.name, settings.wallet.hotkey, _wallets(settings)))
-    chain, device = await asyncio.gather(
-        _chain(settings, schedule, wallet),
-        _answer(asyncio.to_thread(_device, settings.device), asyncio.get_running_loop().time() + DEVICE, DEVICE),
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(Unwaited())
+    until = loop.time() + DEADLINE
+    names = settings.wallet.name, settings.wallet.hotkey, settings.wallet.path.expanduser()
+    here = _Here(
+        await _done(lambda: competition_file.load(settings.competitions), until),
+        await _done(lambda: open_wallet(*names), until),
+        await _done(lambda: coldkey_address(*names), until),
     )
+    with _nothing_kept():
+        chain, gpu, texts, free, hub = await asyncio.gather(
+            _chain(settings, here, until),
+            _done(lambda: device.ask(settings.device, DEADLINE * 0.9), until),
+            _done(lambda: _texts(settings, here.schedule), until),
+            _done(lambda: _free(settings.dir), until),
+            _done(lambda: _hub(settings), until),
+        )
     return Facts(
         asked=_asked(settings),
         now=time.time(),
-        contests=schedule if isinstance(schedule, Trouble) else _contests(schedule),
-        hotkey=wallet if isinstance(wallet, Trouble) else Hotkey(wallet.hotkey.ss58_address),
+        contests=here.schedule if isinstance(here.schedule, Trouble) else _contests(here.schedule),
+        texts=texts,
+        hotkey=here.wallet if isinstance(here.wallet, Trouble) else Hotkey(here.wallet.hotkey.ss58_address),
+        coldkey=here.coldkey,
         network=chain.network,
+        paused=chain.paused,
         standing=chain.standing,
         entry=chain.entry,
-        free=_tried(lambda: _free(settings.dir)),
-        device=device,
-        hub=_tried(lambda: _hub(settings)),
+        free=free,
+        device=gpu,
+        hub=hub,
         token=Secrets().hf_token is not None,
     )
 
 
-async def _chain(
-    settings: RunSettings | ValidatorSettings, schedule: Schedule | Trouble, wallet: Wallet | Trouble
-) -> _OfTheChain:
+async def _chain(settings: RunSettings | ValidatorSettings, here: _Here, until: float) -> _OfTheChain:
     """Ask the chain which one it is and how the hotkey stands; what needs an answer that is missing is not asked."""
-    until = asyncio.get_running_loop().time() + CHAIN
-    netuid = settings.netuid
-    if netuid is None and isinstance(schedule, Trouble):
-        unknown = Trouble("which subnet is meant is not known: there is no competition file and no --netuid")
-        return _OfTheChain(unknown, unknown, unknown)
-    if netuid is None and isinstance(schedule, Schedule):
-        netuid = schedule.netuid
-    keys = None if isinstance(wallet, Trouble) else wallet
-    mechanism = 0 if isinstance(schedule, Trouble) else schedule.mechanism
+    who = f"{settings.subtensor.network}: "
     async with AsyncExitStack() as stack:
-        opening = stack.enter_async_context(
-            open_chain(_hasty(settings.subtensor), netuid or 0, keys, mechanism=mechanism)
-        )
-        chain = await _answer(opening, until, CHAIN)
-        if isinstance(chain, Trouble):
-            return _OfTheChain(chain, chain, chain)
-        network = await _answer(chain.network(), until, CHAIN)
-        if isinstance(network, Trouble) or isinstance(wallet, Trouble):
-            missing = network if isinstance(network, Trouble) else Trouble("there is no hotkey to ask for")
+        chain = await _answer(stack.enter_async_context(_opened(settings, here)), until, who)
+        network = chain if isinstance(chain, Trouble) else await _answer(chain.network(), until, who)
+        if isinstance(chain, Trouble) or isinstance(network, Trouble):
+            missing = chain if isinstance(chain, Trouble) else Trouble("the network is not known")
             return _OfTheChain(network, missing, missing)
-        standing = await _answer(chain.standing(), until, CHAIN)
-        entry = standing if isinstance(standing, Trouble) else await _answer(chain.commitment(), until, CHAIN)
-        return _OfTheChain(network, standing, entry)
+        coldkey = None if isinstance(here.coldkey, Trouble) else here.coldkey
+        standing = await _answer(chain.standing(coldkey), until, who)
+        paused = await _done(lambda: _paused(settings.subtensor.file), until)
+        entry: Entry | Trouble | None = Trouble("there is no hotkey to ask for")
+        if isinstance(standing, Trouble):
+            entry = standing
+        elif not isinstance(here.wallet, Trouble):
+            entry = await _answer(chain.commitment(), until, who)
+        return _OfTheChain(network, standing, entry, paused is True)
+
+
+@asynccontextmanager
+async def _opened(settings: RunSettings | ValidatorSettings, here: _Here) -> AsyncIterator[Chain]:
+    """Open the chain for a look that changes nothing, of nobody where there is no wallet."""
+    netuid, mechanism = settings.netuid, 0
+    if isinstance(here.schedule, Schedule):
+        netuid, mechanism = here.schedule.netuid if netuid is None else netuid, here.schedule.mechanism
+    if netuid is None:
+        raise ConfigError("which subnet is meant is not known: there is no competition file and no --netuid")
+    keys, file, subnet = Nobody() if isinstance(here.wallet, Trouble) else here.wallet, settings.subtensor.file, netuid
+    if file is not None and not mechanism:
+        yield await asyncio.to_thread(lambda: LocalChain(file, subnet, keys, still=True))
+        return
+    async with open_chain(_hasty(settings.subtensor), subnet, keys, mechanism=mechanism) as chain:
+        yield chain
 
 
 def _hasty(subtensor: Subtensor) -> Subtensor:
-    """Return the chain with less patience than a daemon has."""
-    return subtensor.model_copy(update={"timeout": min(subtensor.timeout, CHAIN / 2)})
+    """Return the chain with less patience than a daemon has: all its tries fit into the time that there is."""
+    seconds = DEADLINE * TRYING / max(TRIES, len(subtensor.fallback) + 2)
+    return subtensor.model_copy(update={"timeout": min(subtensor.timeout, seconds)})
 
 
-async def _answer(question: Awaitable[T], until: float, seconds: float) -> T | Trouble:
+def _paused(file: Path | None) -> bool:
+    if file is None:
+        return False
+    with ledger.reading(file) as database:
+        return ledger.read_head(database).paused
+
+
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """Give the chain's client a place for what it keeps that is gone afterwards, unless it was given another."""
+    if CLIENT_CACHE in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ[CLIENT_CACHE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[CLIENT_CACHE]
+
+
+async def _answer(question: Awaitable[T], until: float, who: str = "") -> T | Trouble:
     """Return the answer, or the trouble that came instead of it."""
     try:
         async with asyncio.timeout_at(until):
             return await question
     except TimeoutError:
-        return Trouble(f"no answer within {seconds:.0f} s")
+        return Trouble(f"{who}no answer within {DEADLINE:.0f} s", is_late=True)
     except (PretrainError, OSError) as error:
-        return Trouble(_one_line(error))
+        return Trouble(_one_line(error), is_asked_wrong=isinstance(error, ConfigError))
 
 
-def _tried(work: Callable[[], T]) -> T | Trouble:
-    try:
-        return work()
-    except (PretrainError, OSError) as error:
-        return Trouble(_one_line(error))
+async def _done(work: Callable[[], T], until: float) -> T | Trouble:
+    """Return what work of this machine gives: a thread does it, since a disk can hang too."""
+    return await _answer(asyncio.to_thread(work), until)
 
 
 def _one_line(error: Exception) -> str:
@@ -129,12 +214,7 @@ def _asked(settings: RunSettings | ValidatorSettings) -> Asked:
         competitions=str(settings.competitions),
         competition=CompetitionId(settings.competition) if isinstance(settings, RunSettings) else None,
         dir=str(settings.dir),
-        hub=settings.hub,
     )
-
-
-def _wallets(settings: RunSettings | ValidatorSettings) -> Path:
-    return settings.wallet.path.expanduser()
 
 
 def _contests(schedule: Schedule) -> Contests:
@@ -145,7 +225,19 @@ def _contests(schedule: Schedule) -> Contests:
         weights_interval=schedule.timing.weights_interval,
         names={number: name for number, (name, _) in contests.items()},
         max_bytes={number: schedule.models[contest.model].max_bytes for number, (_, contest) in contests.items()},
+        phases=tuple(
+            (Block(phase.start), tuple(found.competition_id for found in schedule.at(Block(phase.start))))
+            for phase in schedule.phases
+        ),
     )
+
+
+def _texts(settings: RunSettings | ValidatorSettings, schedule: Schedule | Trouble) -> str:
+    """Open every source and tokenizer as a daemon does at its start; raises what that raises."""
+    if isinstance(schedule, Trouble):
+        raise ConfigError(schedule.why)
+    sampler = build_sampler(schedule, settings.competitions.parent)
+    return f"sources {', '.join(sampler.sources)}; tokenizers {', '.join(sampler.tokenizers)}"
 
 
 def _free(folder: Path) -> int:
@@ -154,24 +246,6 @@ def _free(folder: Path) -> int:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"--dir {folder}: {there} cannot be written")
     return shutil.disk_usage(there).free
-
-
-def _device(name: str) -> str:
-    """Say what a device is and has; raises ConfigError when it cannot be used."""
-    if name == "cpu":
-        return f"cpu, {os.cpu_count()} cores"
-    import torch  # noqa: PLC0415 - takes seconds, and a cpu needs none of it
-
-    index = int((re.findall(r"\d+", name) or ["0"])[0])
-    if not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: torch {torch.__version__} finds no GPU")
-    if index >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, numbered from 0")
-    try:
-        free, total = torch.cuda.mem_get_info(index)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: {_one_line(error)}") from error
-    return f"{torch.cuda.get_device_name(index)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free"
 
 
 def _hub(settings: RunSettings | ValidatorSettings) -> str:
