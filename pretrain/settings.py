@@ -9,6 +9,7 @@ import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -60,11 +61,20 @@ def _mix(text: str) -> str:
     return text
 
 
+def _is_url(text: str) -> bool:
+    """Whether a text is a websocket address, its host and port possible ones."""
+    try:
+        parts = urlsplit(text)
+        return bool(re.fullmatch(_URL, text, re.ASCII) and parts.hostname and parts.port != 0)
+    except ValueError:  # a port over 65535, half an IPv6 address
+        return False
+
+
 def _urls(value: object) -> object:
     """Read addresses that a flag repeats, or that commas separate; raises ValueError with what would be right."""
     parts = value if isinstance(value, list | tuple) else [value]
     found = [url.strip() for part in parts for url in str(part).split(",")]
-    if not all(re.fullmatch(_URL, url, re.ASCII) for url in found):
+    if not all(map(_is_url, found)):
         raise ValueError("expected ws://HOST:PORT or wss://HOST, several with commas between them")
     return tuple(found)
 
@@ -74,9 +84,15 @@ Repo = Annotated[str, _matching(rf"{_PART}/{_PART}", "NAMESPACE/NAME, such as al
 Pinned = Annotated[
     str, _matching(rf"{_PART}/{_PART}@[0-9a-f]{{40}}", "NAMESPACE/NAME@REVISION, 40 lower-case hex digits")
 ]
-NetworkName = Annotated[
-    str, _matching(rf"file:.+|finney|test|local|{_URL}", "finney, test, local, ws://HOST:PORT, wss://HOST or file:PATH")
-]
+
+
+def _network(text: str) -> str:
+    if not (re.fullmatch(r"file:.+|finney|test|local", text) or _is_url(text)):
+        raise ValueError("expected finney, test, local, ws://HOST:PORT, wss://HOST or file:PATH")
+    return text
+
+
+NetworkName = Annotated[str, AfterValidator(_network)]
 Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 HubName = Annotated[str, _matching(r"folder:.+|huggingface", "folder:PATH")]
 Share = Annotated[float, Field(ge=0, le=1)]

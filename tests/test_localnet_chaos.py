@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from subnet import NETUID, Subnet
@@ -14,7 +15,7 @@ from pretrain.chain.genesis import Genesis, Parameters
 from pretrain.localnet import chaos, commands
 from pretrain.localnet.chaos import Stalls
 from pretrain.localnet.prepare import Run
-from pretrain.localnet.processes import end
+from pretrain.localnet.processes import Daemon, end
 from pretrain.localnet.roles import Miner
 from pretrain.types import CompetitionId, Hotkey
 
@@ -93,3 +94,33 @@ def test_without_trouble_everybody_opens_the_file_and_with_it_everybody_talks_to
     assert f"file:{run.chain}" in quiet.command
     assert "ws://x:1" in troubled.command
     assert "--subtensor.timeout" in troubled.command
+
+
+def daemon(folder: Path, program: str, **more: Any) -> Daemon:  # noqa: ANN401 - fields of a daemon
+    return Daemon("x", ["-c", program, str(folder), more.get("mark", "")], folder, **more)
+
+
+def test_a_node_that_leaves_is_started_again_however_it_left_and_a_miner_that_is_done_is_not(tmp_path: Path) -> None:
+    miner, node = daemon(tmp_path / "miner", "pass"), daemon(tmp_path / "node", "pass", may_end=False)
+    for each in (miner, node):
+        each.start()
+        assert each.process is not None
+        each.process.wait(20)
+        each.keep_alive()
+    end([node])
+
+    assert (miner.deaths, node.deaths) == (0, 1)
+
+
+def test_a_program_that_has_the_number_by_chance_is_left_alone(tmp_path: Path) -> None:
+    other = daemon(tmp_path / "other", "import time; time.sleep(60)", mark="file:one")
+    other.start()
+    assert other.process is not None
+    same_number = daemon(tmp_path / "mine", "pass", mark="file:on")
+    same_number.folder.mkdir()
+    (same_number.folder / "pid").write_text(f"{other.process.pid}\n")
+    same_number.end_leftover()
+    try:
+        assert other.running
+    finally:
+        end([other])

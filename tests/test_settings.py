@@ -73,6 +73,8 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
             "--subtensor.network 'main': expected finney, test, local, ws://HOST:PORT, wss://HOST or file:PATH",
         ),
         (["--subtensor.network", "ws://"], "--subtensor.network 'ws://': expected finney, test"),
+        (["--subtensor.network", "ws://a:99999"], "--subtensor.network 'ws://a:99999': expected finney, test"),
+        (["--subtensor.network", "ws://[::1"], "--subtensor.network 'ws://[::1': expected finney, test"),
         (["--subtensor.network", "http://a"], "--subtensor.network 'http://a': expected finney, test"),
         (
             ["--subtensor.fallback", "wss://a,b"],
