@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from subnet import subnet
 from test_node_server import ask
 from websockets.asyncio.client import connect
 
 from pretrain import cli
 from pretrain.chain.genesis import Genesis, Parameters
 from pretrain.chain.local import create
+from pretrain.chain.node.server import serve
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, "-c", "from pretrain.cli import main; main()", "chain", "serve"]
@@ -55,4 +57,28 @@ def test_a_port_that_is_taken_and_a_chain_that_is_missing_are_told_in_one_line(
 
     assert (code, missing) == (2, 2)
     assert first.startswith(f"--host 127.0.0.1 --port {port}: ")
+    assert first.endswith("; take another port")
     assert second.endswith("does not exist; `pretrain localnet` makes one")
+
+
+def test_a_host_that_is_none_of_this_machines_is_told_to_be_one(
+    network: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli.run(["chain", "serve", "--subtensor.network", network, "--port", "0", "--host", "192.0.2.1"])
+
+    assert code == 2
+    assert capsys.readouterr().err.rstrip().endswith("; take an address of this machine, such as 127.0.0.1")
+
+
+def test_an_address_with_colons_is_told_in_brackets(tmp_path: Path) -> None:
+    async def served() -> object:
+        net = subnet(tmp_path)
+        async with serve(net.path, host="::1", clock=net.clock) as url, connect(url) as client:
+            assert url.startswith("ws://[::1]:")
+            return await ask(client, "system_chain")
+
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    assert asyncio.run(served()) == "pretrain subnet 9"

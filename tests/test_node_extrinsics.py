@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from contextlib import suppress
+import sqlite3
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from subnet import START, Pair, Subnet, commitment, pair, parameters, subnet
 
-from pretrain.chain import calls, local
+from pretrain.chain import calls, ledger, local
 from pretrain.chain.calls import Call, CommitmentField, SetCommitment, SignedCall
 from pretrain.chain.genesis import RAO, Genesis
 from pretrain.chain.hyperparameters import Hyperparameters
+from pretrain.chain.node import methods, pool
 from pretrain.chain.node.codec import TRANSACTION_VERSION, Codec
 from pretrain.chain.node.description import SS58_FORMAT
 from pretrain.chain.node.extrinsics import Era, hash_of, parse
 from pretrain.chain.node.node import Node, open_node
+from pretrain.chain.node.pool import MAX_BYTES
 from pretrain.chain.node.rpc import RpcError
 from pretrain.errors import ChainUnavailable
 from pretrain.types import Block
 
 WORDS = {name: needle for needle, name in INVALID_TRANSACTION_ERRORS}
 """What the client library looks for in a pool's answer, by the name it gives the error."""
+EXPECTED = f"expected at most {MAX_BYTES}"
 SLIPPED = next(number for number, name in CUSTOM_TRANSACTION_ERRORS.items() if name == "SlippageTooHigh")
 
 
@@ -278,6 +282,76 @@ def test_text_that_looks_like_hex_is_not_taken_for_other_bytes(net: Subnet, node
     raw = signed(node, net.pairs[2], ("Commitments", "set_commitment", {"netuid": 9, "info": fields}))
 
     assert refusal(node, raw)[0] == 1001
+
+
+def test_an_extrinsic_longer_than_any_that_is_of_use_is_turned_away_unread(net: Subnet, node: Node) -> None:
+    row: dict[str, object] = {"dests": [0] * 20_000, "weights": [0] * 12_000, "version_key": 0}
+    raws = [
+        signed(node, net.pairs[0], ("SubtensorModule", "set_weights", {"netuid": 9, **row, "dests": [0] * length}))
+        for length in (20_000, 21_000)
+    ]
+    code, _, reason = refusal(node, raws[1])
+
+    assert len(raws[0]) < MAX_BYTES < len(raws[1])
+    assert node.submit(raws[0]).block == 13
+    assert (code, WORDS["ExhaustsResources"] in str(reason)) == (1010, True)
+    assert refusal(node, bytes(1 << 20))[2] == f"Transaction would exhaust the block limits: 1048576 bytes, {EXPECTED}"
+
+
+def test_the_chain_has_a_writer_only_for_an_extrinsic_that_is_good(
+    net: Subnet, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a stranger sends is taken apart while others may write."""
+    good = signed(node, net.pairs[2], committing(b"hello"))
+    writing = ledger.writing
+    opened = []
+
+    def counted(path: Path) -> AbstractContextManager[sqlite3.Connection]:
+        opened.append(path)
+        return writing(path)
+
+    monkeypatch.setattr(ledger, "writing", counted)
+    refusals = [refusal(node, raw)[0] for raw in (b"\x00", good[:-1] + b"!", bytes(MAX_BYTES + 1))]
+
+    assert (refusals, opened) == ([1001, 1010, 1010], [])
+    assert node.submit(good).block == 13
+    assert opened == [net.path]
+
+
+def test_an_era_that_ends_while_its_extrinsic_is_checked_is_over(
+    net: Subnet, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = signed(node, net.pairs[2], committing(b"a"), Signing(period=4, current=12))
+    check = pool.check
+
+    def slow(*arguments: Any) -> pool.Checked:  # noqa: ANN401 - passed on
+        checked = check(*arguments)
+        net.at(12 + 4)
+        return checked
+
+    monkeypatch.setattr(pool, "check", slow)
+
+    assert refusal(node, raw) == (1010, "Invalid Transaction", "Transaction has a bad signature")
+
+
+@pytest.mark.parametrize("size", [8, 34], ids=["8 bytes", "as if it were JSON"])
+def test_a_length_that_is_written_longer_than_it_needs_makes_no_second_form_of_an_extrinsic(
+    net: Subnet, node: Node, size: int
+) -> None:
+    raw = signed(node, net.pairs[2], committing(b"hello"))
+    body = raw[2:]
+    longer = bytes([(size - 4) << 2 | 3]) + len(body).to_bytes(size, "little") + body
+
+    assert refusal(node, longer)[0] == 1001
+    assert node.submit(raw).block == 13
+
+
+def test_an_account_is_known_by_each_of_its_addresses(net: Subnet, node: Node) -> None:
+    node.submit(signed(node, net.pairs[2], committing(b"a")))
+    other = bittensor_core.ss58_encode(bytes(net.pairs[2].hotkey.public_key), 0)
+
+    assert methods.answer(node, "account_nextIndex", [net.pairs[2].address]) == 1
+    assert methods.answer(node, "account_nextIndex", [other]) == 1
 
 
 def test_a_paused_chain_takes_nothing(net: Subnet, node: Node) -> None:

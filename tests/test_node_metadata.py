@@ -7,11 +7,12 @@ from typing import Any
 import bittensor_core
 import pytest
 from bittensor._generated import calls, errors, runtime_apis, storage
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from subnet import Subnet, commitment, pair
+from test_node_extrinsics import signed
 
-from pretrain.chain import rules
+from pretrain.chain import epochs, rules
 from pretrain.chain.calls import CommitmentField, SetCommitment
 from pretrain.chain.genesis import Genesis, Parameters
 from pretrain.chain.node import answers, commitments, events, metadata, pallets, pool
@@ -19,6 +20,7 @@ from pretrain.chain.node.codec import Codec
 from pretrain.chain.node.description import SS58_FORMAT, describe
 from pretrain.chain.node.node import open_node
 from pretrain.chain.node.scale import Composite, Field, Registry, compact, read_compact
+from pretrain.types import Block
 
 GENESIS = Genesis(netuid=9, time=0.0)
 CODEC = Codec(GENESIS)
@@ -203,6 +205,55 @@ def test_a_chains_state_is_shown_for_every_item_and_method(net: Subnet) -> None:
     assert nobody is None
 
 
+@pytest.mark.parametrize("block", [3, 9, 10, 11, 30, 31, 32])
+def test_the_next_epoch_and_the_number_of_the_present_one_are_those_of_the_chain(net: Subnet, block: int) -> None:
+    genesis = net.chains[0].genesis
+    net.at(40)
+    node = open_node(net.path, net.clock)
+    with node.state(node.hash_at(block)) as state:
+        following = state.answer("SubnetInfoRuntimeApi", "get_next_epoch_start_block", (9,))
+        elsewhere = state.answer("SubnetInfoRuntimeApi", "get_next_epoch_start_block", (8,))
+        index = state.value("SubtensorModule", "SubnetEpochIndex", (9,))
+        last = state.value("SubtensorModule", "LastEpochBlock", (9,))
+    run = [number for number in range(1, block + 1) if epochs.is_epoch(genesis, Block(number))]
+
+    assert following == next(number for number in range(block + 1, 60) if epochs.is_epoch(genesis, Block(number)))
+    assert elsewhere is None
+    assert (index, last) == (len(run), max(run, default=0))
+
+
+def test_after_an_epoch_that_pays_its_measures_are_shown_by_uid(net: Subnet) -> None:
+    net.at(12)
+    node = open_node(net.path, net.clock)
+    for keys in net.pairs[:2]:
+        node.submit(signed(node, keys, ("SubtensorModule", "set_weights", {
+            "netuid": 9, "dests": [2, 3], "weights": [65_535, 65_535], "version_key": 0,
+        })))  # fmt: skip
+    net.at(31)
+    with node.state(None) as state:
+        graph: Any = state.answer("SubnetInfoRuntimeApi", "get_metagraph", (9,))
+        stored: Any = state.value("SubtensorModule", "Incentive", (9,))
+        emission: Any = state.value("SubtensorModule", "Emission", (9,))
+        neurons: Any = state.answer("NeuronInfoRuntimeApi", "get_neurons_lite", (9,))
+
+    assert graph["incentives"] == stored == [neuron["incentive"] for neuron in neurons]
+    assert stored[2] == stored[3] > 0 == stored[0] == stored[1] == stored[4]
+    assert graph["emission"] == emission
+    assert [paid > 0 for paid in emission] == [True, True, True, True, False]
+    assert [share > 0 for share in graph["dividends"]] == [True, True, False, False, False]
+
+
+def test_a_block_knows_the_hashes_of_those_before_it_and_not_its_own(net: Subnet) -> None:
+    net.at(5)
+    node = open_node(net.path, net.clock)
+    with node.state(node.hash_at(4)) as state:
+        known = state.entries("System", "BlockHash")
+        own = state.value("System", "BlockHash", (4,))
+
+    assert sorted(known, key=str) == [(number, node.hash_at(number)) for number in range(4)]
+    assert own == "0x" + "00" * 32
+
+
 def test_a_map_is_listed_by_what_is_left_of_its_keys(net: Subnet) -> None:
     net.at(3)
     with open_node(net.path, net.clock).state(None) as state:
@@ -233,6 +284,21 @@ def test_a_compact_integer_reads_back_and_leaves_what_follows(value: int) -> Non
 def test_a_compact_integer_that_is_cut_is_none(data: bytes) -> None:
     with pytest.raises(ValueError, match="the data ends"):
         read_compact(data, 0)
+
+
+@given(value=st.integers(0, 2**40), size=st.sampled_from([1, 2, 4, 5, 8, 34, 67]))
+def test_a_compact_integer_has_one_form_alone(value: int, size: int) -> None:
+    mode = {1: 0, 2: 1, 4: 2}.get(size)
+    if mode is None:
+        written = bytes([(size - 4) << 2 | 3]) + value.to_bytes(size, "little") if value < 1 << 8 * size else b""
+    else:
+        written = (value << 2 | mode).to_bytes(size, "little") if value < 1 << (8 * size - 2) else b""
+    assume(written)
+    if written == compact(value):
+        assert read_compact(written, 0) == (value, len(written))
+    else:
+        with pytest.raises(ValueError, match="longer than it needs"):
+            read_compact(written, 0)
 
 
 @pytest.mark.parametrize("expression", ["Vec<", "(u8", "[u8; ", "u8>", "Vec<u8,", "Missing", ""])

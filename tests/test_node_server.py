@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from subnet import Subnet, subnet
 from test_node_extrinsics import committing, signed
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
-from pretrain.chain import local
+from pretrain.chain import Head, local
+from pretrain.chain.node import methods
 from pretrain.chain.node.methods import METHODS, SUBSCRIPTIONS
-from pretrain.chain.node.node import open_node
+from pretrain.chain.node.node import Node, open_node
 from pretrain.chain.node.server import serve
 from pretrain.chain.node.session import Limits
+from pretrain.errors import ChainUnavailable
 
 Scenario = Callable[[ClientConnection, Subnet], Awaitable[None]]
 UNKNOWN = "0x" + "ab" * 32
@@ -143,8 +146,17 @@ def test_a_batch_is_answered_as_one_and_a_wrong_request_in_it_alone_is_an_error(
 
 @pytest.mark.parametrize(
     ("frame", "code"),
-    [("{", -32700), (b"\xff\x00", -32700), ("[]", -32600), ("7", -32600), ("[" * 100_000, -32700), ("[7,7,7]", -32600)],
-    ids=["cut", "bytes", "no request", "no object", "deep", "too many"],
+    [
+        ("{", -32700),
+        (b"\xff\x00", -32700),
+        ("[]", -32600),
+        ("7", -32600),
+        ("[" * 100_000, -32700),
+        ("[7,7,7]", -32600),
+        ('{"id": NaN, "method": "system_name"}', -32700),
+        ('{"id": 1e999, "method": "system_name"}', -32700),
+    ],
+    ids=["cut", "bytes", "no request", "no object", "deep", "too many", "no number", "infinite"],
 )
 def test_a_frame_that_is_no_request_is_answered_and_the_connection_goes_on(
     tmp_path: Path, frame: str | bytes, code: int
@@ -279,3 +291,256 @@ def test_with_finished_blocks_pushed_time_goes_on_by_itself(tmp_path: Path) -> N
         assert numbers == list(range(numbers[0], numbers[0] + 4))
 
     run(tmp_path, scenario, tick=0.0015)
+
+
+@pytest.mark.parametrize(
+    ("entry", "answer"),
+    [
+        ({"id": 5, "method": "system_name", "params": {}}, (5, -32602)),
+        ({"id": "five", "method": "system_name", "params": None}, ("five", -32602)),
+        ({"id": 5}, (5, -32600)),
+        ({"id": [5], "method": "system_name"}, (None, -32600)),
+        ({"id": True, "method": "system_name"}, (None, -32600)),
+    ],
+    ids=["object", "null", "no method", "list as id", "bool as id"],
+)
+def test_a_malformed_request_is_answered_under_its_own_id(
+    tmp_path: Path, entry: dict[str, object], answer: tuple[object, int]
+) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        await socket.send(json.dumps(entry))
+        heard_ = await heard(socket)
+        assert (heard_["id"], heard_["error"]["code"]) == answer
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code", "message"),
+    [
+        ("chain_getBlockHash", ([0] * 1_001,), -32602, "at most 1000 numbers, not 1001"),
+        ("state_getKeysPaged", ("0x", 1_001), 4002, "count exceeds maximum value. value: 1001, max: 1000"),
+        ("chain_getHeader", (f"  {UNKNOWN}",), -32602, "expected hex"),
+        ("chain_getHeader", (UNKNOWN + "00",), -32602, "a block's hash of 32 bytes"),
+        ("chain_getBlockHash", ("0x" + "ff" * 9,), -32602, "expected a number"),
+        ("account_nextIndex", ("\ud800",), -32602, "an account's address"),
+        ("account_nextIndex", ("5C",), -32602, "an account's address"),
+    ],
+    ids=["numbers", "keys", "blanks", "long hash", "large number", "surrogate", "no address"],
+)
+def test_what_is_too_much_or_has_not_the_form_of_what_it_stands_for_is_refused(
+    tmp_path: Path, method: str, params: tuple[object, ...], code: int, message: str
+) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        answer = await ask(socket, method, *params)
+        assert (answer[0], message in answer[1]) == (code, True), answer
+        assert await ask(socket, "system_name") == "pretrain-node"
+
+    run(tmp_path, scenario)
+
+
+def test_as_many_numbers_and_keys_as_a_page_holds_are_answered_whole(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, net: Subnet) -> None:
+        hashes = await ask(socket, "chain_getBlockHash", [0] * 1_000)
+        assert hashes == [f"0x{net.chains[0].genesis.hash.hex()}"] * 1_000
+        assert len(await ask(socket, "state_getKeysPaged", "0x", 1_000)) > 100
+
+    run(tmp_path, scenario)
+
+
+def test_a_parameter_of_any_depth_is_refused_and_ends_nothing(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        for depth in range(900, 1_000, 10):
+            await socket.send(f'{{"method":"chain_getHeader","id":1,"params":[{"[" * depth}{"]" * depth}]}}')
+            assert (await heard(socket))["error"]["code"] in {-32602, -32700}
+
+    run(tmp_path, scenario)
+
+
+def test_a_hash_is_the_same_however_it_is_written_and_is_remembered_once(tmp_path: Path) -> None:
+    net = subnet(tmp_path)
+    net.at(12)
+    node = open_node(net.path, net.clock)
+    hash_ = str(node.hash_at(7))
+
+    assert [node.number_of(text) for text in (hash_, hash_[2:], hash_.upper().replace("0X", "0x"))] == [7, 7, 7]
+    assert node.numbers == {bytes.fromhex(hash_[2:]): 7}
+
+
+def test_a_batch_gets_no_more_subscriptions_than_there_are(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        for _frame in range(2):
+            asked = [{"id": number, "method": "chain_subscribeNewHeads", "params": []} for number in range(5)]
+            await socket.send(json.dumps(asked))
+        answers: list[dict[str, Any]] = []
+        while len(answers) < 10:
+            frame = await heard(socket)
+            answers += frame if isinstance(frame, list) else []
+        assert sum("result" in answer for answer in answers) == 2
+        assert {answer["error"]["code"] for answer in answers if "error" in answer} == {-32005}
+
+    run(tmp_path, scenario, Limits(subscriptions=2))
+
+
+def test_a_refused_extrinsic_gives_its_place_among_the_subscriptions_back(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        assert (await ask(socket, "author_submitAndWatchExtrinsic", "0x00"))[0] == 1001
+        assert isinstance(await ask(socket, "chain_subscribeNewHeads"), str)
+
+    run(tmp_path, scenario, Limits(subscriptions=1))
+
+
+def test_a_subscription_without_an_id_is_none_and_submits_nothing(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, net: Subnet) -> None:
+        raw = signed(open_node(net.path, net.clock), net.pairs[2], committing(b"hello"))
+        for method, params in (("chain_subscribeNewHeads", []), ("author_submitAndWatchExtrinsic", [f"0x{raw.hex()}"])):
+            await socket.send(json.dumps({"method": method, "params": params}))
+        assert isinstance(await ask(socket, "chain_subscribeFinalizedHeads"), str), "the only place is still free"
+        assert await ask(socket, "author_pendingExtrinsics") == []
+
+    run(tmp_path, scenario, Limits(subscriptions=1))
+
+
+def test_answers_over_the_bound_are_errors_and_those_within_it_are_not(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        assert await ask(socket, "state_getMetadata") == (-32008, "Response is too big", "Exceeded max limit of 2000")
+        asked = [{"id": number, "method": "rpc_methods", "params": []} for number in range(9)]
+        await socket.send(json.dumps(asked))
+        answers = await heard(socket)
+        good = ["result" in answer for answer in answers]
+        assert [answer["id"] for answer in answers] == list(range(9))
+        assert (good[0], good == sorted(good, reverse=True), good[-1]) == (True, True, False)
+        assert len(json.dumps(answers)) < 2 * 2_000 + 9 * 120
+        assert await ask(socket, "system_name") == "pretrain-node"
+
+    run(tmp_path, scenario, Limits(answer_bytes=2_000))
+
+
+def test_many_values_of_one_query_are_bounded_while_they_are_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "MAX_ANSWER_BYTES", 1_000)
+
+    async def scenario(socket: ClientConnection, net: Subnet) -> None:
+        key = f"0x{open_node(net.path, net.clock).codec.key('SubtensorModule', 'LastUpdate', (9,)).hex()}"
+        assert len((await ask(socket, "state_queryStorageAt", [key] * 5))[0]["changes"]) == 5
+        assert (await ask(socket, "state_queryStorageAt", [key] * 50))[0] == -32008
+
+    run(tmp_path, scenario)
+
+
+def test_a_client_that_takes_no_answers_is_worked_for_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit between the two waits in the node: so few answers of it, however many were asked for."""
+    worked: list[str] = []
+    answer = methods.answer
+
+    def counted(node: Node, method: str, params: Sequence[object]) -> object:
+        worked.append(method)
+        return answer(node, method, params)
+
+    async def scenario(_: ClientConnection, net: Subnet) -> None:
+        quick = Limits(requests_per_second=100_000, answer_bytes=200_000)
+        async with serve(net.path, clock=net.clock, limits=quick) as url:
+            slow = await connect(url, max_queue=1)
+            monkeypatch.setattr(methods, "answer", counted)
+            frame = json.dumps([{"id": 1, "method": "state_getMetadata", "params": []}] * 256)
+            sending = asyncio.create_task(_send_all(slow, [frame] * 200))
+            seen = -1
+            while seen != len(worked):
+                seen = len(worked)
+                await asyncio.sleep(0.5)
+            sending.cancel()
+            slow.transport.abort()
+        assert 0 < len(worked) < 200
+
+    run(tmp_path, scenario)
+
+
+async def _send_all(socket: ClientConnection, frames: Sequence[str]) -> None:
+    for frame in frames:
+        await socket.send(frame)
+
+
+def test_a_subscription_to_a_chain_that_goes_away_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(_node: Node, _number: int) -> dict[str, object]:
+        raise ChainUnavailable("the chain is gone")
+
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        monkeypatch.setattr(Node, "header", gone)
+        assert isinstance(await ask(socket, "chain_subscribeNewHeads"), str)
+        while not caplog.messages:
+            assert await ask(socket, "system_name") == "pretrain-node"
+        assert isinstance(await ask(socket, "chain_subscribeNewHeads"), str), "the place is free again"
+        assert caplog.messages[0] == "a subscription of chain_newHead ends: the chain is gone"
+
+    run(tmp_path, scenario, Limits(subscriptions=1))
+
+
+def test_what_nobody_foresaw_is_an_internal_error_of_one_request_and_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_node: Node, _number: int) -> dict[str, object]:
+        raise OverflowError("too large")
+
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        monkeypatch.setattr(Node, "header", broken)
+        answers = [await ask(socket, "chain_getHeader") for _ in range(3)]
+        assert answers == [(-32603, "Internal error")] * 3
+        assert await ask(socket, "system_name") == "pretrain-node"
+        assert caplog.messages == ["chain_getHeader failed; further failures of it are not told"]
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:80"])
+def test_pages_of_this_machine_may_connect(tmp_path: Path, origin: str) -> None:
+    async def scenario(_: ClientConnection, net: Subnet) -> None:
+        async with serve(net.path, clock=net.clock) as url, connect(url, origin=Origin(origin)) as socket:
+            assert await ask(socket, "system_name") == "pretrain-node"
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost.evil.example", "null"])
+def test_other_pages_are_turned_away(tmp_path: Path, origin: str) -> None:
+    async def scenario(_: ClientConnection, net: Subnet) -> None:
+        async with serve(net.path, clock=net.clock) as url:
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url, origin=Origin(origin))
+            assert refused.value.response.status_code == 403
+
+    run(tmp_path, scenario)
+
+
+def test_a_node_that_can_look_at_its_chain_no_more_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter(range(3))
+
+    def head(node: Node) -> Head:
+        if next(looks, None) is None:
+            raise OSError("one bad look")
+        return sound(node)
+
+    sound = Node.head
+
+    async def served() -> None:
+        net = subnet(tmp_path)
+        monkeypatch.setattr(Node, "head", head)
+        async with serve(net.path, clock=net.clock):
+            await asyncio.Event().wait()
+
+    with pytest.raises(OSError, match="one bad look"):
+        asyncio.run(asyncio.wait_for(served(), 20))
+
+
+def test_an_error_of_whoever_runs_a_node_stays_what_it_is(tmp_path: Path) -> None:
+    async def served() -> None:
+        net = subnet(tmp_path)
+        async with serve(net.path, clock=net.clock):
+            raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        asyncio.run(served())
