@@ -544,3 +544,25 @@ def test_an_error_of_whoever_runs_a_node_stays_what_it_is(tmp_path: Path) -> Non
 
     with pytest.raises(KeyError, match="ours"):
         asyncio.run(served())
+
+
+def test_a_chain_that_cannot_be_read_for_a_moment_is_told_of_once_and_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = Node.head
+    looks = iter(range(5))
+
+    def head(node: Node) -> Head:
+        if next(looks, None) is not None:
+            raise ChainUnavailable("not now")
+        return sound(node)
+
+    async def scenario(socket: ClientConnection, net: Subnet) -> None:
+        await ask(socket, "chain_subscribeNewHeads")
+        await heard(socket)
+        monkeypatch.setattr(Node, "head", head)
+        net.at(13)
+        assert (await heard(socket))["params"]["result"]["number"] == "0xd"
+        assert caplog.messages == ["the chain cannot be read: not now"]
+
+    run(tmp_path, scenario)

@@ -112,7 +112,7 @@ def _query_storage_at(node: Node, params: Params) -> Json:
         for key in keys:
             value = state.raw_at(from_hex(key))
             changes.append([key, None if value is None else f"0x{value.hex()}"])
-            size += 2 * len(value or b"")
+            size += len(str(key)) + 2 * len(value or b"")
             if size > MAX_ANSWER_BYTES:
                 raise too_big(MAX_ANSWER_BYTES)
     return [{"block": hash_, "changes": changes}]

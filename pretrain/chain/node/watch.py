@@ -26,15 +26,19 @@ class Watch:
         """As it was at the last look."""
 
     async def run(self) -> None:
-        """Look until cancelled; a chain that cannot be read for a moment is looked at again."""
+        """Look until cancelled; a chain that cannot be read for a moment is looked at again, and told of once."""
         pause = self._node.genesis.parameters.block_time / _LOOKS_PER_BLOCK
+        away = False
         while True:
             await asyncio.sleep(min(_LONGEST, max(_SHORTEST, pause)))
             try:
                 seen = await asyncio.to_thread(self._node.head)
             except ChainUnavailable as error:
-                log.warning("the chain cannot be read: %s", error)
+                if not away:
+                    log.warning("the chain cannot be read: %s", error)
+                away = True
                 continue
+            away = False
             if seen != self.head:
                 async with self._moved:
                     self.head = seen
