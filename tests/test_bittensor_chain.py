@@ -690,7 +690,6 @@ def test_a_lost_socket_is_not_opened_again_under_the_same_client(tmp_path: Path)
         backend = RpcBackend(endpoint, [])
         await backend.connect()
         await backend._sockets[endpoint].close()  # noqa: SLF001 - as if the node had hung up
-        await asyncio.sleep(0.2)  # until the SDK has noticed; a call before that waits for its deadline
         with pytest.raises((bt.RpcConnectionError, bt.ChainError)):
             await backend.block_number()
         await backend.close()

@@ -5,6 +5,7 @@ The only file that imports the SDK's client, and none of its types leaves it. Wh
 ``connection``, and a write of which nothing was heard again to ``writing``.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,6 +51,8 @@ NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
 
 QUEUES = ("TooManyUnrevealedCommits", "CommitQueueFull")
 """Refusals of a row that end with the epoch, not with the rate limit."""
+CLOSING = 2.0
+"""Seconds that the SDK has to leave a connection in good order; then its socket is closed under it."""
 NOWHERE = f"{os.devnull}/none"
 """Where the SDK keeps metadata between runs, unless told otherwise: its cache is by chain, so what one node lied would
 be believed of the next."""
@@ -103,11 +106,12 @@ class RpcBackend(bt.RpcSubstrate):
 
     async def close(self) -> None:
         """Close every connection, also one that was cut off while it was opened."""
+        for made in self._made:
+            with suppress(TimeoutError, *LOST, *NONSENSE, SubstrateRequestException):
+                async with asyncio.timeout(CLOSING):
+                    await made.close()
         for opened in self._sockets.values():
             await opened.close()
-        for made in self._made:
-            with suppress(*LOST, *NONSENSE, SubstrateRequestException):
-                await made.close()
 
     async def query(
         self, module: str, storage_function: str, params: list[Any] | None = None, block_hash: str | None = None

@@ -1,6 +1,7 @@
 """A websocket to a node, with bounds that the SDK's own does not have."""
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 LARGEST_FRAME = 64 * 1024 * 1024
 """Bytes; metadata and the metagraph of a full subnet take under 10 MB."""
@@ -19,8 +20,15 @@ class TextSocket:
         await self._connection.send(message)
 
     async def recv(self) -> str:
-        """Return the next text frame; raises ConnectionError for another one."""
-        message = await self._connection.recv()
+        """Return the next text frame; raises ConnectionError for another one, and when the socket is closed.
+
+        Also when it was closed in good order: the SDK takes that for the end of a session, and lets calls that come in
+        the same moment wait for ever.
+        """
+        try:
+            message = await self._connection.recv()
+        except ConnectionClosed as error:
+            raise ConnectionError(f"the node closed the connection: {error}") from error
         if isinstance(message, bytes):
             raise ConnectionError(f"a binary frame of {len(message)} bytes: a node speaks text")
         return message
