@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -233,6 +234,25 @@ def test_a_deadline_fires_also_for_work_that_waits_while_it_is_cancelled() -> No
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(scenario())
+
+
+def test_closing_is_bounded_whatever_a_client_leaves_behind() -> None:
+    never = asyncio.Event()
+
+    async def deaf(_client: str) -> str:
+        while not never.is_set():
+            with suppress(asyncio.CancelledError):
+                await never.wait()
+        return ""
+
+    async def scenario() -> None:
+        connection = World().connection("a", "b")
+        with pytest.raises(ChainUnavailable):
+            await connection.once(deaf, 0.02)
+        await connection.close()
+        never.set()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10.0))
 
 
 @pytest.mark.parametrize("rights", [("b",), ()])

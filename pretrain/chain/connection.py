@@ -125,11 +125,13 @@ class Connection(Generic[ClientT]):
                 self._leave(working)
 
     async def close(self) -> None:
-        """Close the client, and wait for those that are being closed."""
+        """Close the client, and wait for what is being closed or left, though not for ever."""
         if self._current is not None:
             self._drop(self._current)
-        while self._closing or self._left:
-            await asyncio.wait(self._closing | self._left)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * self._deadlines.closing):
+                while self._closing or self._left:
+                    await asyncio.wait(self._closing | self._left)
 
     def _opening(self) -> asyncio.Task[ClientT]:
         """Return the task whose result is the client: the one that all callers share, or a new one."""
