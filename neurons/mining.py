@@ -1,23 +1,26 @@
 """What the miner's commands do: settings -> collaborators -> train, score, publish."""
 
 import asyncio
+import itertools
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import collaborators
 from rich.console import Console
 
 from pretrain import competition_file
+from pretrain.backoff import delay
 from pretrain.chain import Chain
 from pretrain.data.draw import build_sampler
-from pretrain.errors import ConfigError
+from pretrain.errors import ChainUnavailable, ConfigError, HubUnavailable
 from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
+from pretrain.patience import LONGEST_BACKOFF
 from pretrain.publish import JOURNAL, Publication, held_entry, publish, refuse_another_place
 from pretrain.self_score import Bench, Verdict, would_beat
 from pretrain.settings import PublishSettings, RunSettings, ScoreSettings, Settings, TrainSettings, shares
@@ -29,6 +32,8 @@ from pretrain.train.watch import watching
 from pretrain.types import CompetitionId
 
 log = logging.getLogger("pretrain.miner")
+FIRST_PAUSE = 2.0  # seconds
+T = TypeVar("T")
 
 
 def act(settings: Settings) -> int:
@@ -81,7 +86,7 @@ async def _run(settings: RunSettings, console: Console, stop: threading.Event) -
     async with _publication(settings) as (publication, chain):
         log.info("to be published on network %s, netuid %d", publication.network, publication.netuid)
         await _train(settings, console, stop)
-        held = await held_entry(publication, chain)
+        held = await _patiently(lambda: held_entry(publication, chain), settings)
     if held is not None and await hub.is_public(held.commitment.repo):
         log.info("%s is published already, committed at block %d", held.commitment.repo, held.block)
         write_status(settings.dir, doing="published", block=held.block)
@@ -131,7 +136,7 @@ async def _score(settings: ScoreSettings) -> Verdict:
             schedule=schedule,
         )
         write_status(settings.dir, doing="scoring")
-        verdict = await would_beat(model, CompetitionId(settings.competition), bench)
+        verdict = await _patiently(lambda: would_beat(model, CompetitionId(settings.competition), bench), settings)
     log.info("block %d: %s", verdict.block, verdict)
     write_status(settings.dir, doing="scored", block=verdict.block, score=verdict.score, beats=verdict.beats)
     return verdict
@@ -143,7 +148,7 @@ async def _publish(settings: PublishSettings) -> None:
         write_status(settings.dir, doing="publishing")
         hub = collaborators.open_hub(settings.hub_folder)
         _model(settings)
-        entry = await publish(publication, chain, hub, settings.dir / JOURNAL, log.info)
+        entry = await _patiently(lambda: publish(publication, chain, hub, settings.dir / JOURNAL, log.info), settings)
     write_status(settings.dir, doing="published", block=entry.block)
 
 
@@ -163,6 +168,22 @@ async def _publication(settings: PublishSettings) -> AsyncIterator[tuple[Publica
         )
         refuse_another_place(settings.dir / JOURNAL, publication)
         yield publication, chain
+
+
+async def _patiently(question: Callable[[], Awaitable[T]], settings: Settings) -> T:
+    """Ask until chain and hub answer: all that is asked here may be asked again, and goes on where it was.
+
+    At its start a program ends when nobody answers, for then an address may be wrong; later it was right before.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return await question()
+        except (ChainUnavailable, HubUnavailable) as error:
+            pause = delay(str(settings.dir), attempt, FIRST_PAUSE, LONGEST_BACKOFF)
+            log.warning("%s; trying again in %.0f s (stopped now, the same command goes on later)", error, pause)
+            write_status(settings.dir, doing=f"waiting: {error}")
+            await asyncio.sleep(pause)
+    raise AssertionError("counting has no end")
 
 
 def _model(settings: Settings) -> Path:
