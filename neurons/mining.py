@@ -1,7 +1,6 @@
 """What the miner's commands do: settings -> collaborators -> train, score, publish."""
 
 import asyncio
-import itertools
 import logging
 import signal
 import threading
@@ -14,13 +13,12 @@ import collaborators
 from rich.console import Console
 
 from pretrain import competition_file
-from pretrain.backoff import delay
 from pretrain.chain import Chain
 from pretrain.data.draw import build_sampler
-from pretrain.errors import ChainUnavailable, ConfigError, HubUnavailable
+from pretrain.errors import ConfigError
 from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
-from pretrain.patience import LONGEST_BACKOFF
+from pretrain.patience import asked_again
 from pretrain.publish import JOURNAL, Publication, held_entry, publish, refuse_another_place
 from pretrain.self_score import Bench, Verdict, would_beat
 from pretrain.settings import PublishSettings, RunSettings, ScoreSettings, Settings, TrainSettings, shares
@@ -32,7 +30,6 @@ from pretrain.train.watch import watching
 from pretrain.types import CompetitionId
 
 log = logging.getLogger("pretrain.miner")
-FIRST_PAUSE = 2.0  # seconds
 T = TypeVar("T")
 
 
@@ -171,19 +168,16 @@ async def _publication(settings: PublishSettings) -> AsyncIterator[tuple[Publica
 
 
 async def _patiently(question: Callable[[], Awaitable[T]], settings: Settings) -> T:
-    """Ask until chain and hub answer: all that is asked here may be asked again, and goes on where it was.
+    """Ask until chain and hub answer.
 
     At its start a program ends when nobody answers, for then an address may be wrong; later it was right before.
     """
-    for attempt in itertools.count(1):
-        try:
-            return await question()
-        except (ChainUnavailable, HubUnavailable) as error:
-            pause = delay(str(settings.dir), attempt, FIRST_PAUSE, LONGEST_BACKOFF)
-            log.warning("%s; trying again in %.0f s (stopped now, the same command goes on later)", error, pause)
-            write_status(settings.dir, doing=f"waiting: {error}")
-            await asyncio.sleep(pause)
-    raise AssertionError("counting has no end")
+
+    def told(why: str, pause: float) -> None:
+        log.warning("%s; trying again in %.0f s (stopped now, the same command goes on later)", why, pause)
+        write_status(settings.dir, doing=f"waiting: {why}")
+
+    return await asked_again(question, str(settings.dir), told)
 
 
 def _model(settings: Settings) -> Path:

@@ -1,15 +1,16 @@
 """How a daemon waits for a world that does not answer: longer each time, for hours if need be, until it is stopped."""
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pretrain.backoff import delay
-from pretrain.errors import ChainUnavailable, Unavailable
+from pretrain.errors import ChainUnavailable, HubUnavailable, Unavailable
 from pretrain.outage import CHAIN, Outage, failed, thing
 
 log = logging.getLogger("pretrain.validator")
@@ -103,3 +104,20 @@ async def until_answered(question: Callable[[], Coroutine[Any, Any, T]], waiting
             waiting.answered(CHAIN)
         return answer
     return None
+
+
+async def asked_again(
+    question: Callable[[], Awaitable[T]], who: str, told: Callable[[str, float], None], first: float = 2.0
+) -> T:
+    """Ask what may be asked again until chain and hub answer; ``told`` hears why not, and in how many seconds again.
+
+    Other things that are unavailable are this machine's own, and end the wait.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return await question()
+        except (ChainUnavailable, HubUnavailable) as error:
+            pause = delay(who, attempt, first, LONGEST_BACKOFF)
+            told(str(error), pause)
+            await asyncio.sleep(pause)
+    raise AssertionError("counting has no end")

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from pretrain.errors import ChainUnavailable, ConfigError, HubUnavailable, PretrainError
+from pretrain.errors import (
+    ChainUnavailable,
+    ConfigError,
+    EvaluatorUnavailable,
+    HubUnavailable,
+    PretrainError,
+    Refused,
+)
 from pretrain.outage import Outage, failed, spoken
-from pretrain.patience import Pace, Waiting, until_answered
+from pretrain.patience import Pace, Waiting, asked_again, until_answered
 
 
 def ask(answers: Sequence[PretrainError | int], told: list[Outage | None]) -> int | None:
@@ -151,3 +158,25 @@ def test_a_thing_is_back_when_it_has_answered_and_not_when_another_fails(caplog:
 )
 def test_a_duration_is_said_as_a_person_says_it(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
+
+
+def test_a_miner_asks_again_until_chain_and_hub_answer_and_says_why_it_waits() -> None:
+    failures: list[Exception] = [ChainUnavailable("no route"), HubUnavailable("503")]
+    told: list[str] = []
+
+    async def question() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "published"
+
+    assert asyncio.run(asked_again(question, "miner", lambda why, _pause: told.append(why), 0.001)) == "published"
+    assert told == ["no route", "503"]
+
+
+@pytest.mark.parametrize("error", [EvaluatorUnavailable("no device"), Refused("no"), ConfigError("wrong chain")])
+def test_what_waiting_does_not_mend_ends_the_wait(error: Exception) -> None:
+    async def question() -> str:
+        raise error
+
+    with pytest.raises(type(error)):
+        asyncio.run(asked_again(question, "miner", lambda *_: None, 0.001))
