@@ -220,7 +220,7 @@ class BittensorChain:
         """
 
         async def read(backend: Backend) -> Snapshot:
-            finalized = decoded.whole(await backend.finalized_block_number(), "finalised block")
+            finalized = await reading.finalized(backend)
             block, last = Block(finalized - finalized % cadence), self._snapshot
             if last is not None and last.block == block:
                 return last
@@ -313,7 +313,7 @@ class BittensorChain:
         """Return a call of the SDK with what tells whether the finalised head shows it."""
 
         async def look(backend: Backend) -> Sight:
-            finalized = Block(decoded.whole(await backend.finalized_block_number(), "finalised block"))
+            finalized = await reading.finalized(backend)
             return Sight(finalized, await call.landed(backend, finalized))
 
         return Write(

@@ -66,8 +66,13 @@ class Subnet:
 async def head(backend: Backend) -> Head:
     """Return the newest and the finalised block; they are two reads, so a block may have come between them."""
     newest = decoded.whole(await backend.block_number(), "newest block")
-    finalized = decoded.whole(await backend.finalized_block_number(), "finalised block")
-    return Head(Block(max(newest, finalized)), Block(finalized))
+    final = await finalized(backend)
+    return Head(Block(max(newest, final)), final)
+
+
+async def finalized(backend: Backend) -> Block:
+    """Return the newest block that can no longer change."""
+    return Block(decoded.whole(await backend.finalized_block_number(), "finalised block"))
 
 
 async def snapshot(backend: Backend, subnet: Subnet, block: Block) -> Snapshot:

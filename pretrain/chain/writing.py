@@ -137,7 +137,7 @@ class Writer(Generic[ClientT]):
         log.warning("%s: %s; looking at the chain before anything is sent again", unsettled.write.kind, why)
         landed = await self._find_out(unsettled)
         if landed is None:
-            raise ChainUnavailable(f"the {unsettled.write.kind} did not land by block {unsettled.until}: {why}")
+            raise ChainUnavailable(f"the {unsettled.write.kind} did not land, and can not any more: {why}")
         log.info("the %s landed in block %d all the same", unsettled.write.kind, landed)
         return landed
 
