@@ -84,6 +84,11 @@ class Unavailable(PretrainError):
 class ChainUnavailable(Unavailable):
     """The chain did not answer, or the sync block cannot be read."""
 
+    def __init__(self, message: str, *, not_landed: bool = False) -> None:
+        super().__init__(message)
+        self.not_landed = not_landed
+        """Of a write: whether it is known that it is not on chain and never will be."""
+
 
 class HubUnavailable(Unavailable):
     """The model hub did not answer."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pretrain.chain import IN_FLIGHT, Chain, Network
 from pretrain.commitment import Commitment, Entry, content_digest, secure_hash
-from pretrain.errors import ConfigError, Refused
+from pretrain.errors import ChainUnavailable, ConfigError, Refused
 from pretrain.hub import Hub
 from pretrain.models.files import index_file, local_files, model_files
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision
@@ -87,7 +87,7 @@ async def publish(
         while block is None:
             await _refuse_public(hub, publication.repo)  # also after a wait: it must be private when it is committed
             _write(journal, begun.model_copy(update={"sent": (await chain.head()).block}))
-            block = await _commit(chain, text, tell, poll, refused=lambda: _write(journal, begun))
+            block = await _commit(chain, text, tell, poll, not_landed=lambda: _write(journal, begun))
         held = await chain.commitment()
         if held is None or held.block != block:
             raise Refused(f"the commitment of block {block} was replaced by another one of {publication.hotkey}")
@@ -138,12 +138,16 @@ async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Jour
     return done
 
 
-async def _commit(chain: Chain, text: str, tell: Tell, poll: float, *, refused: Callable[[], None]) -> Block | None:
+async def _commit(chain: Chain, text: str, tell: Tell, poll: float, *, not_landed: Callable[[], None]) -> Block | None:
     """Commit and return the block; None after a wait, when the chain said that it was too early."""
     try:
         return await chain.commit(text)
+    except ChainUnavailable as error:
+        if error.not_landed:
+            not_landed()
+        raise
     except Refused as error:
-        refused()
+        not_landed()
         if not error.wait_blocks:
             raise
         tell(f"{error}; waiting {error.wait_blocks} blocks")

@@ -13,7 +13,7 @@ from tiny import tiny_llama
 from pretrain.chain import IN_FLIGHT, Chain, Network
 from pretrain.chain.local import LocalChain
 from pretrain.commitment import Entry, content_digest, secure_hash
-from pretrain.errors import ChainUnavailable, ConfigError, HubUnavailable, ModelRejected, Refused
+from pretrain.errors import ChainUnavailable, ConfigError, HubUnavailable, ModelRejected, PretrainError, Refused
 from pretrain.hub import Hub
 from pretrain.hub.folder import FolderHub, create
 from pretrain.models.files import local_files
@@ -302,13 +302,16 @@ def test_a_commitment_that_may_still_arrive_is_waited_for_before_it_is_made_agai
     assert json.loads(miner.journal.read_text())["sent"] is None
 
 
-def test_a_refused_commitment_is_known_not_to_arrive(miner: Miner) -> None:
-    class Refusing(Away):
+@pytest.mark.parametrize(
+    "error", [Refused("no", code="AccountNotAllowedCommit"), ChainUnavailable("nothing was sent", not_landed=True)]
+)
+def test_a_commitment_that_is_known_not_to_arrive_is_not_waited_for(miner: Miner, error: PretrainError) -> None:
+    class Failing(Away):
         async def commit(self, text: str) -> Block:  # noqa: ARG002
-            raise Refused("no", code="AccountNotAllowedCommit")
+            raise error
 
-    with pytest.raises(Refused):
-        miner.publish(chain=Refusing(miner.chain, lands=False))
+    with pytest.raises(type(error)):
+        miner.publish(chain=Failing(miner.chain, lands=False))
     assert json.loads(miner.journal.read_text())["sent"] is None
 
 

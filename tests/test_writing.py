@@ -143,8 +143,11 @@ def test_when_it_did_not_land_within_the_call_that_is_said(monkeypatch: pytest.M
         chain = Chain([OSError("reset")])
         chain.block = 99
         asyncio.get_running_loop().call_later(0.05, lambda: setattr(chain, "block", 99 + LAST))
-        with pytest.raises(ChainUnavailable, match="the row of weights did not land, and can not any more: a: reset"):
+        with pytest.raises(
+            ChainUnavailable, match="the row of weights did not land, and can not any more: a: reset"
+        ) as lost:
             await chain.writer.write(chain.write())
+        assert lost.value.not_landed
 
     run(scenario, monkeypatch)
 
@@ -155,8 +158,9 @@ def test_while_the_chain_cannot_be_read_that_is_said_and_nothing_is_sent(monkeyp
         asyncio.get_running_loop().call_later(0.05, lambda: setattr(chain, "readable", False))
         with pytest.raises(ChainUnavailable):
             await chain.writer.write(chain.write())
-        with pytest.raises(ChainUnavailable, match="the chain cannot be read"):
+        with pytest.raises(ChainUnavailable, match="the chain cannot be read") as unknown:
             await chain.writer.write(chain.write())
+        assert not unknown.value.not_landed
         assert chain.sent == ["row"]
 
     run(scenario, monkeypatch)
@@ -182,8 +186,9 @@ def test_what_never_left_this_machine_is_not_looked_for(monkeypatch: pytest.Monk
             raise OSError("no route")
 
         write = chain.write()
-        with pytest.raises(ChainUnavailable, match="no route"):
+        with pytest.raises(ChainUnavailable, match="no route") as lost:
             await chain.writer.write(Write(write.kind, write.identity, fails, write.look, write.wait))
+        assert lost.value.not_landed
         assert (await chain.writer.write(write), chain.looks) == (101, 0)
 
     run(scenario, monkeypatch)

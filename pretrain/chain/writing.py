@@ -108,12 +108,13 @@ class Writer(Generic[ClientT]):
             landed = await self._find_out(earlier)
             if landed is not None and earlier.write.identity == write.identity:
                 return landed
-        until = Block((await self._head()).block + IN_FLIGHT)
         attempt = Attempt()
         try:
+            until = Block((await self._head()).block + IN_FLIGHT)
             answer = await self._connection.once(lambda client: write.send(client, attempt), self._deadlines.write)
         except ChainUnavailable as error:
             if not attempt.sent():
+                error.not_landed = True
                 raise
             answer = Answer(None, Meaning.LOOK, str(error))
         if answer.block is not None and not write.read_back:
@@ -137,7 +138,9 @@ class Writer(Generic[ClientT]):
         log.warning("%s: %s; looking at the chain before anything is sent again", unsettled.write.kind, why)
         landed = await self._find_out(unsettled)
         if landed is None:
-            raise ChainUnavailable(f"the {unsettled.write.kind} did not land, and can not any more: {why}")
+            raise ChainUnavailable(
+                f"the {unsettled.write.kind} did not land, and can not any more: {why}", not_landed=True
+            )
         log.info("the %s landed in block %d all the same", unsettled.write.kind, landed)
         return landed
 
