@@ -221,8 +221,22 @@ def test_a_refused_model_is_its_reason_and_exit_code_1(ask: Ask, world: Path, tm
         (["one", "--against", "gone"], "gone: no such folder; expected one with config.json and model.safetensors"),
         (["one", "--competition", "7"], "--competition 7 is not in force at block 0; in force: 0 (prose)"),
         (["one", "--seed", "abc"], "--seed 'abc': expected 64 lower-case hex digits, as in a report"),
-        (["one", "--network", "main"], "--network 'main': expected finney, test, local, ws://HOST:PORT, wss://HOST or"),
-        (["one", "--seed", SEED, "--network", "file:x"], "--seed and --network both choose the windows: give one"),
+        (
+            ["one", "--network", "main"],
+            "--subtensor.network 'main': expected finney, test, local, ws://HOST:PORT, wss://HOST or",
+        ),
+        (
+            ["one", "--network", "file:x", "--subtensor.fallback", "ws://a:1"],
+            "--subtensor.fallback ('ws://a:1',): an embedded chain has no other address",
+        ),
+        (
+            ["one", "--network", "test", "--subtensor.timeout", "-1"],
+            "--subtensor.timeout -1.0: Input should be greater",
+        ),
+        (
+            ["one", "--seed", SEED, "--network", "file:x"],
+            "--seed and --subtensor.network both choose the windows: give one",
+        ),
         (["one", "--competitions", "gone.yaml"], "gone.yaml: no such file or directory; expected a competition file"),
     ],
 )

@@ -23,10 +23,20 @@ def score(  # noqa: PLR0913 - one argument a flag
     network: Annotated[
         str | None,
         typer.Option(
+            "--subtensor.network",
+            "--network",
             metavar="NETWORK",
             help="Draw the windows of this chain's newest sync block: finney, test, local, ws://... or file:PATH.",
         ),
     ] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option("--subtensor.fallback", metavar="URL", help="Another address of that chain; repeatable."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--subtensor.timeout", help="Seconds to wait for an answer of a real chain.")
+    ] = 60.0,
+    netuid: Annotated[int | None, typer.Option(help="The subnet there; default: the competition file's.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the process that measures.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     as_json: AsJson = False,
@@ -35,14 +45,15 @@ def score(  # noqa: PLR0913 - one argument a flag
 
     Exit code 0: scored, and better than each of the others even if they were committed earlier and have all the head
     start that they can have; 1: not better, or a model that is refused; 2: the question was wrong. Without --seed and
-    --network the windows are drawn anew each time; the seed is shown, so that it can be asked again.
+    --subtensor.network the windows are drawn anew each time; the seed is shown, so that it can be asked again.
     """
     from pretrain.commands import score_view  # noqa: PLC0415 - `pretrain --help` answers at once
-    from pretrain.commands.score_run import Question, ask  # noqa: PLC0415
+    from pretrain.commands.score_run import Place, Question, ask  # noqa: PLC0415
 
     if seed and network:
-        raise ConfigError("--seed and --network both choose the windows: give one of them")
-    question = Question((model, *(against or [])), competition, competitions, seed, network, threads, device)
+        raise ConfigError("--seed and --subtensor.network both choose the windows: give one of them")
+    place = Place(network, tuple(fallback or ()), timeout, netuid) if network else None
+    question = Question((model, *(against or [])), competition, competitions, seed, place, threads, device)
     for folder in question.folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder; expected one with config.json and model.safetensors")

@@ -29,6 +29,17 @@ SEED_DIGITS = 64
 
 
 @dataclass(frozen=True)
+class Place:
+    """A chain as flags name it, and the subnet there."""
+
+    network: str
+    fallback: tuple[str, ...]
+    timeout: float
+    netuid: int | None
+    """None: the competition file's."""
+
+
+@dataclass(frozen=True)
 class Question:
     """What is asked: which models, in which competition, on which windows."""
 
@@ -39,8 +50,8 @@ class Question:
     file: Path
     """The competition file."""
     seed: str | None
-    network: str | None
-    """As ``--subtensor.network`` names it; with neither it nor a seed the windows are drawn anew."""
+    place: Place | None
+    """The chain whose newest windows they are; with neither it nor a seed they are drawn anew."""
     threads: int
     device: str
 
@@ -97,7 +108,7 @@ async def _measure(question: Question, schedule: Schedule, sampler: Sampler, eva
     return Scores(
         competition=rules,
         competition_digest=schedule.competition_digest(rules),
-        block=block if question.network else None,
+        block=block if question.place else None,
         seed=f"{seed:064x}",
         samples=samples.digest,
         canary=health.difference,
@@ -109,8 +120,9 @@ async def _measure(question: Question, schedule: Schedule, sampler: Sampler, eva
 async def _windows(question: Question, schedule: Schedule) -> tuple[Block, int]:
     """Return the block whose rules hold and the seed of the windows; without a chain the last phase's rules hold."""
     last_phase = Block(schedule.phases[-1].start)
-    if question.network:
-        async with open_chain(_subtensor(question.network), schedule.netuid, mechanism=schedule.mechanism) as chain:
+    if place := question.place:
+        netuid = schedule.netuid if place.netuid is None else place.netuid
+        async with open_chain(_subtensor(place), netuid, mechanism=schedule.mechanism) as chain:
             snapshot = await chain.snapshot(schedule.timing.sync_cadence)
         return snapshot.block, snapshot.seed
     if question.seed is None:
@@ -120,12 +132,13 @@ async def _windows(question: Question, schedule: Schedule) -> tuple[Block, int]:
     return last_phase, int(question.seed, 16)
 
 
-def _subtensor(network: str) -> Subtensor:
+def _subtensor(place: Place) -> Subtensor:
     try:
-        return Subtensor(network=network)
+        return Subtensor(network=place.network, fallback=place.fallback, timeout=place.timeout)
     except ValidationError as error:
-        right = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"--network {network!r}: {right}") from error
+        wrong = error.errors()[0]
+        right = wrong["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--subtensor.{wrong['loc'][0]} {wrong['input']!r}: {right}") from error
 
 
 def _competition(schedule: Schedule, wanted: int | None, block: Block) -> Competition:
