@@ -200,6 +200,9 @@ class FakeHub:
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         return self._files(repo, revision)[file.name][: file.size]
 
+    async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:
+        return self._files(repo, revision)[file.name][start:stop]
+
     async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
         content = self._files(repo, revision)
         if repo in self.broken_downloads:

@@ -34,6 +34,12 @@ class Hub(Protocol):
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         """Return a small file's bytes, at most ``file.size`` of them, without a token; its sha256 is checked."""
 
+    async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:
+        """Return bytes ``start`` to ``stop`` of a file, without a token; fewer only where the file ends.
+
+        No digest covers a part, so it is a first look alone: what it shows is looked at again in the whole file.
+        """
+
     async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
         """Download just these files into a folder, each checked against its sha256 while it is written."""
 

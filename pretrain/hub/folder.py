@@ -58,6 +58,10 @@ class FolderHub:
         """Return a small file's bytes, without a token; its sha256 is checked."""
         return await self._in_thread(lambda: self._read(repo, revision, file))
 
+    async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:
+        """Return bytes ``start`` to ``stop`` of a file, without a token; fewer only where the file ends."""
+        return await self._in_thread(lambda: self._read_part(repo, revision, file, (start, stop)))
+
     async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
         """Copy just these files into a folder, each checked against its sha256 while it is written."""
         return await self._in_thread(lambda: self._fetch(repo, revision, files, into))
@@ -89,6 +93,10 @@ class FolderHub:
     def _read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         self._check_listed(repo, revision, [file])
         return objects.read(self._root, file)
+
+    def _read_part(self, repo: str, revision: Revision, file: RemoteFile, span: tuple[int, int]) -> bytes:
+        self._check_listed(repo, revision, [file])
+        return objects.read_part(self._root, file, *span)
 
     def _fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
         self._check_listed(repo, revision, files)

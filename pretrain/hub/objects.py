@@ -53,6 +53,13 @@ def read(root: Path, file: RemoteFile) -> bytes:
     return content
 
 
+def read_part(root: Path, file: RemoteFile, start: int, stop: int) -> bytes:
+    """Return bytes ``start`` to ``stop`` of a stored file, unchecked; fewer where it ends."""
+    with path_of(root, file.sha256).open("rb") as reader:
+        reader.seek(start)
+        return reader.read(max(0, stop - start))
+
+
 def path_of(root: Path, sha256: str) -> Path:
     """Return where a content lies."""
     return root / "objects" / sha256[:2] / sha256

@@ -86,9 +86,10 @@ def test_an_opened_revision_is_described_read_and_fetched_by_anybody(site: Site,
     [
         lambda hub, revision, _into: hub.describe(REPO, revision),
         lambda hub, revision, _into: hub.read(REPO, revision, _remote(FILES)[0]),
+        lambda hub, revision, _into: hub.read_part(REPO, revision, _remote(FILES)[0], 0, 8),
         lambda hub, revision, into: hub.fetch(REPO, revision, _remote(FILES), into),
     ],
-    ids=["describe", "read", "fetch"],
+    ids=["describe", "read", "read_part", "fetch"],
 )
 def test_a_private_repository_answers_as_a_missing_one_does(
     site: Site, model: Path, tmp_path: Path, ask: Callable[..., object]
@@ -102,6 +103,13 @@ def test_a_private_repository_answers_as_a_missing_one_does(
     assert answers[0][0] is Reason.UNAVAILABLE
     assert not asyncio.run(site.reader.is_public(REPO))
     assert not (tmp_path / "into").exists()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 8), (8, 300), (9000 * 256 - 3, 9000 * 256 + 5), (5, 5)])
+def test_a_part_of_a_file_is_just_those_bytes(site: Site, model: Path, start: int, stop: int) -> None:
+    revision = _published(site, model)
+    file = next(file for file in _remote(FILES) if file.name == "model.safetensors")
+    assert asyncio.run(site.reader.read_part(REPO, revision, file, start, stop)) == FILES[file.name][start:stop]
 
 
 def test_its_owner_too_reads_a_private_repository_only_once_it_is_open(site: Site, model: Path) -> None:
@@ -189,6 +197,7 @@ def test_a_hub_that_does_not_answer_is_unavailable_and_nobodys_fault(site: Site,
     for ask in (
         hub.describe(REPO, NOWHERE),
         hub.read(REPO, NOWHERE, files[0]),
+        hub.read_part(REPO, NOWHERE, files[0], 0, 1),
         hub.fetch(REPO, NOWHERE, files, tmp_path / "into"),
         hub.publish(model, REPO),
         hub.is_public(REPO),
