@@ -89,6 +89,8 @@ def test_a_shard_that_is_not_a_plain_top_level_safetensors_is_refused(shard: obj
         (b'{"x":' * 100_000, "nested too deeply"),
         (b"\xff\xfe{}", "not strict JSON"),
         (b'{"x": ' + b"9" * 5000 + b"}", "not strict JSON"),
+        (b'{"weight_map": {"t": "a.safetensors", "u": "A.safetensors"}}', "two files that differ in case alone"),
+        (json.dumps({"weight_map": {f"t{at}": f"{at}.safetensors" for at in range(257)}}).encode(), "at most 256 are"),
     ],
 )
 def test_a_hostile_index_is_refused_in_one_line(raw: bytes, says: str) -> None:

@@ -15,6 +15,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_INDEX_BYTES = 16 << 20
+MAX_SHARDS = 256
+"""Each is asked for on its own; the largest models that are published have fewer."""
 _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,240}\.safetensors", re.ASCII)
 _BLOCK = 1 << 20  # bytes hashed at a time
 
@@ -110,6 +112,10 @@ def _shards(index: bytes) -> set[str]:
                 " expected a *.safetensors at the top level, of letters, digits, '.', '_' and '-'",
             )
         shards.add(shard)
+    if len(shards) > MAX_SHARDS:
+        raise ModelRejected(Reason.FILES, f"{INDEX} names {len(shards)} files; at most {MAX_SHARDS} are read")
+    if len({shard.lower() for shard in shards}) < len(shards):
+        raise ModelRejected(Reason.FILES, f"{INDEX} names two files that differ in case alone")
     return shards
 
 

@@ -23,7 +23,9 @@ ITEM_BYTES = {
 }  # fmt: skip
 """Bytes of one element by dtype, as the format names it."""
 
-_LENGTH_BYTES = 8
+LENGTH_BYTES = 8
+"""At the start of a file: how long its header is, little-endian."""
+
 _MAX_RANK = 8
 _MAX_NAME = 512
 _MAX_NUMBER = 1 << 48  # bytes and elements; far beyond any disk
@@ -44,17 +46,24 @@ class StoredTensor:
     """In bytes."""
 
 
+def header_bytes(prefix: bytes, total: int, where: str) -> int:
+    """Return how long the header is that the first 8 bytes of a file of ``total`` bytes announce.
+
+    Raises ModelRejected(HEADER) when it does not fit into the file, or is longer than ``MAX_HEADER_BYTES``.
+    """
+    length, most = int.from_bytes(prefix, "little"), min(MAX_HEADER_BYTES, max(0, total - LENGTH_BYTES))
+    if len(prefix) < LENGTH_BYTES or length > most:
+        raise _rejected(where, f"a header of {length} bytes in a file of {total}; at most {most} fit")
+    return length
+
+
 def read_header(path: Path) -> tuple[StoredTensor, ...]:
     """Return the tensors of a safetensors file in the order of their data; raises ModelRejected(HEADER)."""
     total = path.stat().st_size
     with path.open("rb") as file:
-        prefix = file.read(_LENGTH_BYTES)
-        length = int.from_bytes(prefix, "little")
-        if len(prefix) < _LENGTH_BYTES or length > min(MAX_HEADER_BYTES, total - _LENGTH_BYTES):
-            most = min(MAX_HEADER_BYTES, max(0, total - _LENGTH_BYTES))
-            raise _rejected(path.name, f"a header of {length} bytes in a file of {total}; at most {most} fit")
+        length = header_bytes(file.read(LENGTH_BYTES), total, path.name)
         raw = file.read(length)
-    return parse_header(raw, total - _LENGTH_BYTES - length, path.name)
+    return parse_header(raw, total - LENGTH_BYTES - length, path.name)
 
 
 def parse_header(raw: bytes, data_bytes: int, where: str) -> tuple[StoredTensor, ...]:
@@ -67,7 +76,7 @@ def parse_header(raw: bytes, data_bytes: int, where: str) -> tuple[StoredTensor,
         raise _rejected(where, "the header does not start with '{'")
     entries = parse_object(raw, limit=MAX_HEADER_BYTES, what=f"{where}: the header", reason=Reason.HEADER)
     _check_metadata(entries.pop("__metadata__", {}), where)
-    data_start = _LENGTH_BYTES + len(raw)
+    data_start = LENGTH_BYTES + len(raw)
     tensors = sorted((_tensor(name, entry, data_start, where) for name, entry in entries.items()), key=_position)
     end = data_start
     for tensor in tensors:
