@@ -18,7 +18,7 @@ from pretrain.evaluate import Evaluator, Measurement
 from pretrain.evaluate.deadline import Speed
 from pretrain.hub import Hub, RemoteFile
 from pretrain.models.header import weights_digest
-from pretrain.node import Node, Store
+from pretrain.node import Node
 from pretrain.outcome import Outcome, Rejected, Scored, Undecided, witnessed
 from pretrain.schedule import Schedule
 from pretrain.selection import Selected, select
@@ -31,6 +31,7 @@ class Fetched:
     """A model on disk, and whose weights it holds."""
 
     entry: Entry
+    content: Digest
     path: Path
     weights: Digest
 
@@ -84,21 +85,29 @@ async def choose(hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: 
         )
 
 
-async def fetch(node: Node, entry: Entry, looked: Looked, state: State) -> Fetched | Rejected | Undecided:
+def contents(looked: Looked) -> list[Digest]:
+    """Return the content digests of what will be judged, in its order."""
+    return [content_digest(files) for files in looked.values() if isinstance(files, tuple)]
+
+
+async def fetch(node: Node, entry: Entry, looked: Looked) -> Fetched | Rejected | Undecided:
     """Have an entry's bytes on disk, downloaded or still there, and know whose weights they are.
 
-    What the disk has spoilt since it was judged is downloaded again: that is no fault of its miner.
+    What the disk has spoilt is downloaded again: that is no fault of its miner. Raises EvaluatorUnavailable when this
+    machine has no room for it.
     """
     files = looked[entry]
     if not isinstance(files, tuple):
         return files
     commitment = entry.commitment
     try:
-        content, known = content_digest(files), state.record(entry).weights
-        if known and await is_spoilt(node.store, content, known):
-            await asyncio.to_thread(node.store.discard, content)
+        content = content_digest(files)
         path = await node.store.fetch(node.hub, commitment.repo, commitment.revision, files, content)
-        return Fetched(entry, path, await asyncio.to_thread(weights_digest, path))
+        try:
+            return Fetched(entry, content, path, await asyncio.to_thread(weights_digest, path))
+        except ModelRejected:
+            node.store.release(content)
+            raise
     except ModelRejected as error:
         return Rejected(entry, error.reason, error.detail)
     except HubUnavailable as error:
@@ -115,22 +124,13 @@ class Job:
     """Of this machine, from which each model's deadline follows; None: the evaluator's own."""
 
 
-async def is_spoilt(store: Store, content: Digest, weights: Digest) -> bool:
-    """Whether the folder of a model on disk no longer holds the weights that it held."""
-    path = store.path(content)
-    try:
-        return path is not None and await asyncio.to_thread(weights_digest, path) != weights
-    except ModelRejected:
-        return True
-
-
 async def judge(node: Node, looked: Looked, job: Job, snapshot: Snapshot, state: State) -> tuple[list[Outcome], State]:
     """Return the outcome of each entry in order, and the state in which the weights of all of them have an owner.
 
     Raises EvaluatorUnavailable when this validator cannot judge at all.
     """
     outcomes: list[Outcome] = []
-    async with aclosing(_fetched_ahead(node, looked, state)) as ahead:
+    async with aclosing(_fetched_ahead(node, looked)) as ahead:
         async for fetched in ahead:
             if isinstance(fetched, Fetched):
                 state = take_ownership(state, replace(state.record(fetched.entry), weights=fetched.weights), snapshot)
@@ -149,16 +149,18 @@ def _settled(outcome: Outcome, state: State, outcomes: Sequence[Outcome]) -> Out
     return Rejected(outcome.entry, Reason.CRASHED, f"twice, while other models were scored: {outcome.detail}")
 
 
-async def _fetched_ahead(node: Node, looked: Looked, state: State) -> AsyncGenerator[Fetched | Rejected | Undecided]:
-    """Yield each entry's model when it is on disk, while the one after it is on its way."""
+async def _fetched_ahead(node: Node, looked: Looked) -> AsyncGenerator[Fetched | Rejected | Undecided]:
+    """Yield each entry's model when it is on disk, while the one after it is on its way; it stays until then."""
     entries = list(looked)
-    upcoming = [asyncio.create_task(fetch(node, entry, looked, state)) for entry in entries[:1]]
+    upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in entries[:1]]
     try:
         for position in range(len(entries)):
             fetched = await upcoming.pop()
             after = entries[position + 1 : position + 2]
-            upcoming = [asyncio.create_task(fetch(node, entry, looked, state)) for entry in after]
+            upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in after]
             yield fetched
+            if isinstance(fetched, Fetched):
+                node.store.release(fetched.content)
     finally:
         for task in upcoming:
             task.cancel()

@@ -1,6 +1,6 @@
 """A validator's collaborators: the seams to everything outside, chosen once at start."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,18 +18,22 @@ from pretrain.types import Digest, Hotkey, Revision
 class Store(Protocol):
     """Models on this machine's disk, by content digest."""
 
-    def path(self, content: Digest) -> Path | None:
-        """Return the folder of a model that is here, None when it is not."""
+    async def sound(self, content: Digest) -> Path | None:
+        """Return the folder of a model that is here with every byte as it came, None when it is not."""
 
-    def discard(self, content: Digest) -> None:
-        """Remove a model whose bytes turned out to be spoilt."""
+    def keep(self, needed: Collection[Digest], soon: Sequence[Digest] = ()) -> None:
+        """Need these until the next call, and nothing else; those needed ``soon`` are dropped only for want of room."""
+
+    def release(self, content: Digest) -> None:
+        """Need a model that was fetched no longer, unless ``keep`` named it."""
 
     async def fetch(
         self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], content: Digest
     ) -> Path:
-        """Download a model unless it is here, and return its folder; nothing half-written is ever left.
+        """Return a model's folder, downloaded unless it is here unspoilt; it is needed until ``release``.
 
-        Raises ModelRejected or HubUnavailable.
+        Nothing half-written is ever left. Raises ModelRejected, HubUnavailable; EvaluatorUnavailable when there is no
+        room for it.
         """
 
 

@@ -10,7 +10,7 @@ from pretrain.competition import Competition
 from pretrain.decision import Facts, after, decide, may_wait, waited
 from pretrain.describe import describe_all
 from pretrain.errors import Cause, ChainUnavailable, EvaluatorUnavailable, HubUnavailable, ModelRejected
-from pretrain.judge import Job, Looked, choose, fetch, is_spoilt, judge, measure
+from pretrain.judge import Job, Looked, choose, contents, fetch, judge, measure
 from pretrain.models.header import weights_digest
 from pretrain.node import Node
 from pretrain.outcome import Outcome, Scored, Undecided
@@ -41,6 +41,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     known, looked, answers = chosen.known, chosen.looked, (*answers, *chosen.answers)
     if answers and not any(answers):
         raise HubUnavailable(f"the hub answered for none of {len(answers)} repositories")
+    node.store.keep(known.crowned(), soon=contents(looked))
     facts = Facts(snapshot, node.schedule, competition, chosen.selected)
     missing = await missing_champion(node, looked, known, competition)
     samples = None if missing and may_wait(known, facts) else await node.sampler.draw(competition, snapshot.seed)
@@ -53,16 +54,17 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     if missing and may_wait(known, facts):
         return waited(state, facts), abandoned_report(facts, measured, missing)
     reigns = unmeasured(facts.selected.references, outcomes)
-    references = await measure_references(node, reigns, job, judged)
+    references = await measure_references(node, reigns, job)
     decision = decide(facts, outcomes, references, samples, judged)
     new_state = after(judged, facts, decision)
+    node.store.keep(new_state.crowned())
     return new_state, step_report(facts, measured, decision, new_state)
 
 
 async def missing_champion(node: Node, looked: Looked, state: State, competition: Competition) -> str:
     """Return why the champion's repository or bytes cannot be had, when that is not its miner's fault; else empty."""
     champion = champion_of(state, competition.competition_id, looked)
-    fetched = await fetch(node, champion, looked, state) if champion else None
+    fetched = await fetch(node, champion, looked) if champion else None
     return f"champion {champion.hotkey}: {fetched.detail}" if champion and isinstance(fetched, Undecided) else ""
 
 
@@ -86,15 +88,15 @@ def unmeasured(reigns: Sequence[Reign], outcomes: Sequence[Outcome]) -> list[Rei
     return [reign for reign in reigns if reign.entry not in tried | scored]
 
 
-async def measure_references(node: Node, reigns: Sequence[Reign], job: Job, state: State) -> list[Reference]:
+async def measure_references(node: Node, reigns: Sequence[Reign], job: Job) -> list[Reference]:
     """Measure past champions that are not judged as entries, from this machine's disk alone.
 
     One whose bytes are gone or spoilt, or that cannot be measured, is no reference.
     """
     references = []
     for reign in reigns:
-        path, known = node.store.path(reign.content), state.record(reign.entry).weights
-        if path is None or (known and await is_spoilt(node.store, reign.content, known)):
+        path = await node.store.sound(reign.content)
+        if path is None:
             continue
         try:
             weights = await asyncio.to_thread(weights_digest, path)

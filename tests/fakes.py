@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -227,13 +227,28 @@ class FakeStore:
 
     root: Path
     script: dict[Digest, list[PretrainError | None]] = field(default_factory=dict)
+    told: list[tuple[frozenset[Digest], tuple[Digest, ...]]] = field(default_factory=list)
+    """What each step said it needs, and needs soon."""
+    fetched: list[Digest] = field(default_factory=list)
+    """What was fetched and not released."""
 
     def path(self, content: Digest) -> Path | None:
         folder = self._folder(content)
         return folder if folder.is_dir() else None
 
-    def discard(self, content: Digest) -> None:
-        self.lose(content)
+    async def sound(self, content: Digest) -> Path | None:
+        folder = self.path(content)
+        if folder and content_of({path.name: path.read_bytes() for path in folder.iterdir()}) != content:
+            self.lose(content)
+        return self.path(content)
+
+    def keep(self, needed: Collection[Digest], soon: Sequence[Digest] = ()) -> None:
+        self.told.append((frozenset(needed), tuple(soon)))
+        self.fetched.clear()
+
+    def release(self, content: Digest) -> None:
+        assert content in self.fetched, "only what was fetched is released"
+        self.fetched.remove(content)
 
     async def fetch(
         self, hub: Hub, repo: str, revision: Revision, files: Sequence[RemoteFile], content: Digest
@@ -241,11 +256,12 @@ class FakeStore:
         error = self.script[content].pop(0) if self.script.get(content) else None
         if error:
             raise error
-        if self.path(content) is None:
+        if await self.sound(content) is None:
             arriving = self.root / "arriving" / repo.replace("/", "-")
             arriving.mkdir(parents=True, exist_ok=True)
             await hub.fetch(repo, revision, files, arriving)
             arriving.rename(self._folder(content))
+        self.fetched.append(content)
         return self._folder(content)
 
     def lose(self, content: Digest) -> None:
