@@ -15,8 +15,10 @@ from pretrain.evaluate import canary
 from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.hub.folder import FolderHub
+from pretrain.hub.room import Budget
+from pretrain.hub.store import ModelStore
 from pretrain.schedule import Schedule
-from pretrain.settings import Judge, Secrets, Subtensor
+from pretrain.settings import Judge, Secrets, Store, Subtensor
 from pretrain.settings import Wallet as WalletSettings
 from pretrain.types import Hotkey
 from pretrain.wallet import Wallet, open_wallet
@@ -59,6 +61,11 @@ def open_hub(folder: Path) -> FolderHub:
     """Open the hub with the token of the environment, if any."""
     token = Secrets().hf_token
     return FolderHub(folder, None if token is None else token.get_secret_value())
+
+
+def open_store(folder: Path, store: Store) -> ModelStore:
+    """Open the models that a daemon keeps in its folder, within its budget; raises EvaluatorUnavailable."""
+    return ModelStore(folder / "models", Budget.of_gb(store.max_gb, store.min_free_gb))
 
 
 def need_token() -> None:

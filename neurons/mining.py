@@ -17,7 +17,6 @@ from pretrain.chain import Chain
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError
 from pretrain.folder_lock import alone
-from pretrain.hub.store import ModelStore
 from pretrain.patience import asked_again
 from pretrain.publish import JOURNAL, Publication, held_entry, publish, refuse_another_place
 from pretrain.self_score import Bench, Verdict, would_beat
@@ -112,7 +111,7 @@ async def _train(settings: TrainSettings, console: Console, stop: threading.Even
 
 
 async def _fetch(settings: TrainSettings) -> Path:
-    hub, store = collaborators.open_hub(settings.hub_folder), ModelStore(settings.dir / "models")
+    hub, store = collaborators.open_hub(settings.hub_folder), collaborators.open_store(settings.dir, settings.store)
     return await fetch_start(settings.train.start or "", hub, store)
 
 
@@ -127,7 +126,7 @@ async def _score(settings: ScoreSettings) -> Verdict:
         bench = Bench(
             chain=await stack.enter_async_context(reading),
             hub=collaborators.open_hub(settings.hub_folder),
-            store=ModelStore(settings.dir / "models"),
+            store=collaborators.open_store(settings.dir, settings.store),
             sampler=sampler,
             evaluator=evaluator,
             schedule=schedule,

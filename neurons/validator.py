@@ -27,7 +27,6 @@ from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.evaluate.canary import Canary
 from pretrain.folder_lock import alone
-from pretrain.hub.store import ModelStore
 from pretrain.memory import Identity, Memory
 from pretrain.node import Node
 from pretrain.outage import Outage
@@ -84,7 +83,7 @@ async def main(settings: ValidatorSettings) -> None:
             hotkey=hotkey,
             chain=chain,
             hub=hub,
-            store=ModelStore(settings.dir / "models"),
+            store=collaborators.open_store(settings.dir, settings.store),
             sampler=sampler,
             evaluator=evaluator,
             canary=Canary(evaluator, settings.dir / "canary"),

@@ -157,6 +157,19 @@ class Judge(Group):
     )
 
 
+class Store(Group):
+    """The disk that downloaded models take; what is needed just now is never dropped for others."""
+
+    max_gb: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="most GB (10^9 bytes) of all models kept: what was needed least recently is dropped before a"
+        " download; default: what the disk has",
+    )
+    min_free_gb: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="GB of the disk that a download leaves free; models are dropped for it too"
+    )
+
+
 class Model(Group):
     """The network to train: a Llama with tied embeddings unless said otherwise."""
 
@@ -249,12 +262,14 @@ class TrainSettings(_Entered):
 
     model: Model = Model()
     train: Train = Train()
+    store: Store = Store()
 
 
 class ScoreSettings(_Entered, _Connected):
     """``miner.py score``."""
 
     judge: Judge = Judge()
+    store: Store = Store()
 
 
 class PublishSettings(_Entered, _Connected):
@@ -283,6 +298,7 @@ class ValidatorSettings(_Connected):
     hub: HubName = Field(default="huggingface", description=f"folder:PATH, an embedded hub; huggingface {_LATER}")
     wallet: Wallet = Wallet()
     judge: Judge = Judge()
+    store: Store = Store()
     wandb: Wandb = Wandb()
 
     @property

@@ -36,4 +36,5 @@ def _shared(run: Run, name: str, folder: Path) -> Iterator[str]:
     yield from ("--subtensor.network", run.network, "--netuid", str(run.schedule.netuid))
     if run.endpoint:
         yield from ("--subtensor.timeout", f"{TIMEOUT:g}")
+    yield from ("--store.min_free_gb", "0")  # its models are of a few MB, and a laptop's disk may be nearly full
     yield from ("--hub", f"folder:{run.hub}", "--competitions", str(run.competitions), "--dir", str(folder))
