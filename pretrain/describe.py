@@ -1,17 +1,19 @@
 """What the hub says of a model before it is downloaded: kilobytes that refuse most of what would be refused."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pretrain.chain import Snapshot
 from pretrain.commitment import Entry, content_digest, secure_hash
 from pretrain.competition import Constraints
-from pretrain.errors import Cause, HubUnavailable, ModelRejected, Reason
+from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
+from pretrain.evaluate import Evaluator
 from pretrain.hub import Hub, RemoteFile
 from pretrain.models.files import index_file, model_files
+from pretrain.node import Node
 from pretrain.ownership import claim, precedence
-from pretrain.schedule import Schedule
+from pretrain.preview import preview
 from pretrain.selection import eligible
 from pretrain.state import Record, State
 from pretrain.types import CompetitionId
@@ -39,15 +41,17 @@ async def listing(hub: Hub, entry: Entry) -> tuple[RemoteFile, ...]:
 
 
 async def describe_all(
-    hub: Hub, snapshot: Snapshot, schedule: Schedule, competition: CompetitionId, state: State
+    node: Node, snapshot: Snapshot, competition: CompetitionId, state: State
 ) -> tuple[State, tuple[bool, ...]]:
     """Return the state with every commitment described that has no score, and of each whether the hub answered for it.
+
+    Raises EvaluatorUnavailable when this validator cannot look at any model.
 
     Those that may be judged now in this competition are refused, or left undecided, by what comes back; of the others
     only a good answer is kept, since their first judged window is still to come.
     """
-    now = frozenset(eligible(snapshot, schedule, competition))
-    models = {c.competition_id: c.model for c in schedule.at(snapshot.block)}
+    now = frozenset(eligible(snapshot, node.schedule, competition))
+    models = {c.competition_id: c.model for c in node.schedule.at(snapshot.block)}
     unknown = [
         entry for entry in snapshot.entries if entry.competition in models and _to_describe(state.record(entry), now)
     ]
@@ -55,10 +59,12 @@ async def describe_all(
 
     async def one(entry: Entry) -> Record:
         async with gate:
-            return await _describe(hub, state.record(entry), models[entry.competition])
+            return await _describe(node.hub, node.evaluator, state.record(entry), models[entry.competition])
 
-    records = await asyncio.gather(*(one(entry) for entry in unknown))
-    answers = tuple(record.undecided is None for record in records)
+    described = await asyncio.gather(*(one(entry) for entry in unknown))
+    sound = any(record.content and not state.record(record.entry).content for record in described)
+    records = [_settled(record, state.record(record.entry), sound=sound) for record in described]
+    answers = tuple(record.undecided is not Cause.HUB for record in records)
     kept = [record for record in records if record.content or record.entry in now]
     return refuse_copies(state.with_records(kept), now, snapshot), answers
 
@@ -69,18 +75,42 @@ def _to_describe(record: Record, now: frozenset[Entry]) -> bool:
     return record.rejected is None and (record.content is None or waits_for_its_first)
 
 
-async def _describe(hub: Hub, record: Record, constraints: Constraints) -> Record:
+async def _describe(hub: Hub, evaluator: Evaluator, record: Record, constraints: Constraints) -> Record:
     try:
         files = await listing(hub, record.entry)
+        content = content_digest(files)
+        if record.content != content:
+            await _look_inside(hub, evaluator, record.entry, files, constraints)
     except ModelRejected as error:
         return replace(record, rejected=error.reason, undecided=None, detail=error.detail)
     except HubUnavailable as error:
         return replace(record, undecided=Cause.HUB, detail=str(error))
+    except EvaluatorUnavailable as error:
+        if error.cause is None:
+            raise
+        return replace(record, undecided=error.cause, detail=str(error))
+    crashes = record.crashes if record.content == content else 0
+    return replace(record, content=content, undecided=None, detail="", crashes=crashes)
+
+
+async def _look_inside(
+    hub: Hub, evaluator: Evaluator, entry: Entry, files: Sequence[RemoteFile], constraints: Constraints
+) -> None:
+    """See that the model is one that the competition allows, by its size, its config and its headers."""
     total = sum(file.size for file in files)
     if total > constraints.max_bytes:
-        detail = f"{total} bytes; the competition allows {constraints.max_bytes}"
-        return replace(record, rejected=Reason.FILES, undecided=None, detail=detail)
-    return replace(record, content=content_digest(files), undecided=None, detail="")
+        raise ModelRejected(Reason.FILES, f"{total} bytes; the competition allows {constraints.max_bytes}")
+    commitment = entry.commitment
+    await evaluator.inspect(await preview(hub, commitment.repo, commitment.revision, files), constraints)
+
+
+def _settled(record: Record, before: Record, *, sound: bool) -> Record:
+    """Refuse a model on whose headers a child died twice, each time while others were looked at as they should be."""
+    if record.undecided is not Cause.CRASHED or not sound:
+        return record
+    if before.crashes:
+        return replace(record, rejected=Reason.CRASHED, undecided=None, detail=f"twice: {record.detail}")
+    return replace(record, crashes=1)
 
 
 def refuse_copies(state: State, entries: Iterable[Entry], snapshot: Snapshot) -> State:

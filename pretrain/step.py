@@ -36,7 +36,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     if competition is None:
         return replace(state, step=snapshot.block), None
     health = await node.canary.check()
-    described, answers = await describe_all(node.hub, snapshot, node.schedule, competition.competition_id, state)
+    described, answers = await describe_all(node, snapshot, competition.competition_id, state)
     chosen = await choose(node.hub, snapshot, node.schedule, competition, described)
     known, looked, answers = chosen.known, chosen.looked, (*answers, *chosen.answers)
     if answers and not any(answers):

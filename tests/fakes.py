@@ -34,6 +34,7 @@ from pretrain.hub import Hub, RemoteFile
 from pretrain.models.files import CONFIG, WEIGHTS, index_file, model_files
 from pretrain.models.header import StoredTensor, digest_of_tensors, parse_header, read_header, weights_digest
 from pretrain.node import Node
+from pretrain.preview import Preview
 from pretrain.report import Report
 from pretrain.schedule import Schedule
 from pretrain.state import State
@@ -301,6 +302,9 @@ class FakeEvaluator:
     down: bool = False
     misread: Digest | None = None
     """A weights digest to claim for whatever was asked."""
+    outside: dict[bytes, list[PretrainError]] = field(default_factory=dict)
+    """config.json -> errors, one a call, before a model is found to fit by its config and headers."""
+    inspected: list[Preview] = field(default_factory=list)
     measured: list[Digest] = field(default_factory=list)
     limits: list[float | None] = field(default_factory=list)
     jitter: float = 0.0
@@ -309,6 +313,14 @@ class FakeEvaluator:
     @property
     def engine(self) -> str:
         return "fake engine 1"
+
+    async def inspect(self, preview: Preview, constraints: Constraints) -> None:
+        assert constraints.families
+        if self.down:
+            raise EvaluatorUnavailable("no device")
+        self.inspected.append(preview)
+        if self.outside.get(preview.config):
+            raise self.outside[preview.config].pop(0)
 
     async def losses(
         self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None

@@ -10,7 +10,7 @@ from fakes import World, content_of, model, one_competition, outcomes_of, schedu
 
 from pretrain.commitment import Entry
 from pretrain.describe import describe_all, listing, refuse_copies, take_ownership
-from pretrain.errors import Cause, ModelRejected, Reason
+from pretrain.errors import Cause, EvaluatorUnavailable, ModelRejected, Reason
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
 from pretrain.ownership import Owner
 from pretrain.state import Record, State
@@ -26,7 +26,7 @@ def world(tmp_path: Path) -> World:
 
 
 def describe(world: World, state: State | None = None, block: int = S) -> tuple[State, tuple[bool, ...]]:
-    return asyncio.run(describe_all(world.hub, world.at(block), world.schedule, PROSE, state or State()))
+    return asyncio.run(describe_all(world.node, world.at(block), PROSE, state or State()))
 
 
 def record(world: World, entry: Entry, block: int = S) -> Record:
@@ -207,3 +207,69 @@ def test_a_listing_says_what_was_committed_and_what_is_there(world: World) -> No
 
     with pytest.raises(ModelRejected, match=r"digest: committed .*=, but the files with this hotkey make .*="):
         asyncio.run(listing(world.hub, entry))
+
+
+def named(name: str) -> dict[str, bytes]:
+    """Return a model whose config.json tells it from others."""
+    return {**model(prose=2.0, salt=name), CONFIG: name.encode()}
+
+
+def test_config_and_headers_are_looked_at_once_before_any_download(world: World) -> None:
+    files = named("a")
+    entry = world.commit("A", 10, files)
+
+    state, _ = describe(world)
+    describe(world, state)
+
+    (seen,) = world.evaluator.inspected
+    raw = files[WEIGHTS]
+    assert (seen.config, list(seen.headers)) == (b"a", [WEIGHTS])
+    assert raw[8:].startswith(seen.headers[WEIGHTS].raw)
+    assert (state.record(entry).content, world.hub.fetched) == (content_of(files), [])
+
+
+def test_what_the_headers_show_to_be_no_model_of_the_competition_is_refused_without_a_download(world: World) -> None:
+    entry = world.commit("A", 10, named("a"))
+    world.evaluator.outside[b"a"] = [ModelRejected(Reason.ARCHITECTURE, "too many parameters")]
+
+    found = record(world, entry)
+
+    assert (found.rejected, found.detail, world.hub.fetched) == (Reason.ARCHITECTURE, "too many parameters", [])
+
+
+def test_headers_that_a_child_dies_of_are_tried_again_and_the_second_time_its_miners(world: World) -> None:
+    died = EvaluatorUnavailable("a child was killed by signal 9", Cause.CRASHED)
+    entry, state = world.commit("A", 10, named("a")), State()
+    world.evaluator.outside[b"a"] = [died] * 3
+    for step, found in enumerate([(None, Cause.CRASHED, 1), (Reason.CRASHED, None, 1)]):
+        world.commit(f"other-{step}", 10, named(f"other-{step}"))  # by whom one sees that this machine is sound
+        state, answers = describe(world, state)
+        now = state.record(entry)
+        assert (now.rejected, now.undecided, now.crashes) == found
+        assert all(answers)
+
+
+def test_headers_that_a_child_dies_of_while_no_other_is_looked_at_are_nobodys_fault(world: World) -> None:
+    entry, state = world.commit("A", 10, named("a")), State()
+    world.evaluator.outside[b"a"] = [EvaluatorUnavailable("a child was killed by signal 9", Cause.CRASHED)] * 3
+    for _ in range(3):
+        state, _ = describe(world, state)
+        assert (state.record(entry).rejected, state.record(entry).undecided) == (None, Cause.CRASHED)
+    state, _ = describe(world, state)
+    assert state.record(entry).content
+
+
+def test_a_judge_that_died_of_a_model_is_not_forgotten_by_the_look_at_its_listing(world: World) -> None:
+    entry = world.commit("A", 10, named("a"))
+    state, _ = describe(world)
+    crashed = state.with_records([replace(state.record(entry), crashes=1)])
+
+    assert describe(world, crashed)[0].record(entry).crashes == 1
+
+
+def test_a_validator_that_can_look_at_nothing_says_so(world: World) -> None:
+    world.commit("A", 10, named("a"))
+    world.evaluator.down = True
+
+    with pytest.raises(EvaluatorUnavailable, match="no device"):
+        describe(world)

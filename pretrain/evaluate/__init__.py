@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pretrain.competition import Constraints
 from pretrain.data import Samples
+from pretrain.preview import Preview
 from pretrain.types import Digest, TaskName
 
 
@@ -35,6 +36,12 @@ class Evaluator(Protocol):
     @property
     def engine(self) -> str:
         """The engine version that every measurement will carry."""
+
+    async def inspect(self, preview: Preview, constraints: Constraints) -> None:
+        """See whether config and headers are those of a model that the competition allows, without its weights.
+
+        Raises ModelRejected when they are not, and EvaluatorUnavailable as ``losses`` does.
+        """
 
     async def losses(
         self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
