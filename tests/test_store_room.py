@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import gc
 import hashlib
 import logging
@@ -152,6 +153,70 @@ def test_each_use_is_released_and_what_is_kept_stays_whoever_releases_it(tmp_pat
     assert here(tmp_path) == [2]
 
 
+def test_what_was_fetched_before_is_needed_no_longer_when_a_step_says_what_it_needs(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path, Budget(max_bytes=SIZE))
+    get(store, A, release=False)
+    store.keep([])
+    get(store, A)
+    get(store, B)
+    assert here(tmp_path) == [2]
+
+
+def test_what_a_step_names_is_needed_then_also_what_it_judges_later(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path, THREE)
+    for made in (A, B, C):
+        get(store, made)
+    store.keep([A.digest], soon=[B.digest])
+    store.keep([])
+    get(store, D)
+    assert here(tmp_path) == [1, 2, 4]
+
+
+def test_what_is_noted_of_models_that_never_came_is_forgotten_at_the_start(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    store.keep([A.digest])
+    noted = [f"{model_name(A.digest)}.need"]
+    ModelStore(tmp_path)
+    assert [path.name for path in tmp_path.glob("*.need")] == noted
+    del store
+    gc.collect()
+    ModelStore(tmp_path)
+    assert list(tmp_path.glob("*.need")) == []
+
+
+def test_a_need_whose_file_is_removed_before_it_is_locked_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, lock = model_name(A.digest), fcntl.flock
+    held = leases.Leases(tmp_path)
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        leases.forget(tmp_path, name)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    held.take(name)
+    assert leases.claim(tmp_path, name) is None
+
+
+def test_room_is_made_by_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage, seen = shutil.disk_usage, []
+
+    def look(path: Path) -> object:
+        with (tmp_path / ".lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                seen.append("locked")
+        return usage(path)
+
+    store = ModelStore(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", look)
+    get(store, A)
+    assert seen == ["locked"]
+
+
 def test_a_failed_download_is_needed_by_nobody(tmp_path: Path) -> None:
     store = ModelStore(tmp_path, Budget(max_bytes=SIZE))
     with pytest.raises(HubUnavailable):
@@ -239,6 +304,25 @@ def test_downloads_at_once_do_not_overshoot(tmp_path: Path, monkeypatch: pytest.
     assert max(most) <= 2
     assert len(here(tmp_path)) == 2
     assert leftovers(tmp_path) == []
+
+
+def test_bytes_still_to_come_are_not_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", Disk(tmp_path, 3 * SIZE // 2))
+    store = ModelStore(tmp_path)
+    refused: list[str] = []
+
+    def other(_: Path) -> None:  # when A has half of its bytes, as many as B has are free
+        wanted = room.Wanted(model_name(B.digest), SIZE, (tmp_path / "unused").open("ab"))
+        with wanted.lock:
+            try:
+                room.make_room(tmp_path, Budget(), wanted)
+            except EvaluatorUnavailable as error:
+                refused.append(str(error))
+
+    get(store, A, hub=OneHub(A, other))
+    assert [told.partition(": ")[2].partition(",")[0] for told in refused] == [
+        "0.0000005 GB more must be free on that disk"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -584,14 +668,12 @@ def test_what_the_disk_spoilt_is_removed_and_downloaded_again(tmp_path: Path, sp
     assert (here(tmp_path), leftovers(tmp_path)) == ([], [])
 
 
-def test_a_download_cancelled_while_its_bytes_are_checked_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _cancelled_while_checking(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.file_digest
+
     async def cancelled() -> None:
-        store = ModelStore(tmp_path)
-        fetched = store.fetch(OneHub(A), "a/model", Revision("0" * 40), A.files, A.digest)
+        fetched = ModelStore(root).fetch(OneHub(A), "a/model", Revision("0" * 40), A.files, A.digest)
         task, loop = asyncio.create_task(fetched), asyncio.get_running_loop()
-        digest = hashlib.file_digest
 
         def cancel(*args: object) -> object:
             loop.call_soon_threadsafe(task.cancel)
@@ -601,8 +683,22 @@ def test_a_download_cancelled_while_its_bytes_are_checked_leaves_nothing(
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(cancelled())
+    asyncio.run(cancelled())  # the thread that checks is waited for at the end
+
+
+def test_a_download_cancelled_while_its_bytes_are_checked_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _cancelled_while_checking(tmp_path, monkeypatch)
     assert (here(tmp_path), leftovers(tmp_path)) == ([], [])
+
+
+def test_a_cancelled_download_becomes_no_model_however_late_its_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    _cancelled_while_checking(tmp_path, monkeypatch)
+    assert here(tmp_path) == []
 
 
 @pytest.mark.parametrize(
