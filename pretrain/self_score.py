@@ -147,8 +147,11 @@ async def _champion(
             files = await listing(bench.hub, entry)
             content = content_digest(files)
             path = await bench.store.fetch(bench.hub, commitment.repo, commitment.revision, files, content)
-            weights = await asyncio.to_thread(weights_digest, path)
-            return entry, await measure(bench.evaluator, path, weights, Job(rules, samples))
+            try:
+                weights = await asyncio.to_thread(weights_digest, path)
+                return entry, await measure(bench.evaluator, path, weights, Job(rules, samples))
+            finally:
+                bench.store.release(content)
         except ModelRejected:
             continue
     return None

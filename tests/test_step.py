@@ -32,6 +32,8 @@ from pretrain.errors import (
     Reason,
     Unavailable,
 )
+from pretrain.hub.room import Budget
+from pretrain.hub.store import ModelStore
 from pretrain.report import Report
 from pretrain.state import State
 from pretrain.step import step
@@ -521,6 +523,67 @@ def test_a_model_that_the_disk_spoilt_is_downloaded_again_and_not_refused(world:
     _, report = world.step(110, state)
 
     assert (outcomes_of(report), world.hub.fetched) == ({"A": "scored"}, ["A/model", "A/model"])
+
+
+def test_a_config_that_the_disk_spoilt_is_downloaded_again_though_the_weights_are_whole(world: World) -> None:
+    entry = world.commit("A", 10, 2.0)
+    state, _ = world.step(100)
+    folder = world.store.path(state.record(entry).content or Digest(""))
+    assert folder is not None
+    (folder / "config.json").write_bytes(b"torn")
+
+    _, report = world.step(110, state)
+
+    assert (outcomes_of(report), world.hub.fetched) == ({"A": "scored"}, ["A/model", "A/model"])
+
+
+def test_a_step_needs_all_champions_all_the_time_and_what_it_judges_by_turns(tmp_path: Path) -> None:
+    world = World(tmp_path, schedule_of())
+    names = {"A": 2.0, "B": 1.0, "C": 3.0}
+    digests = {n: content_of(model(n, prose=loss, code=loss)) for n, loss in names.items()}
+    for position, (name, loss) in enumerate(names.items()):
+        world.commit(name, 10 + position, loss, competition=0 if name == "C" else 1)
+    state, first = world.step(100)
+    state, last = world.step(110, state)
+
+    assert {first.champion, last.champion} == {"B", "C"}
+    order = (["C"], ["A", "B"]) if first.champion == "C" else (["A", "B"], ["C"])
+    one, other = (tuple(digests[name] for name in step) for step in order)
+    crown = digests[first.champion or ""]
+    assert world.store.told == [
+        (frozenset(), one),
+        (frozenset({crown}), ()),
+        (frozenset({crown}), other),
+        (frozenset({digests["B"], digests["C"]}), ()),
+    ]
+    assert world.store.fetched == []
+
+
+def test_a_step_goes_on_in_a_store_with_room_for_the_champion_and_two_more(tmp_path: Path) -> None:
+    world = World(tmp_path, one_competition())
+    for position, name in enumerate("ABCDE"):
+        world.commit(name, 10 + position, 2.0 + position)
+    largest = max(sum(map(len, files.values())) for repo in world.hub.repos.values() for files in repo.values())
+    stores = [ModelStore(tmp_path / "store", Budget(max_bytes=room * largest)) for room in (3, 1)]
+    enough, too_small = (replace(world.node, store=store) for store in stores)
+
+    def judged(block: int, state: State) -> tuple[State, Report]:
+        world.hub.fetched.clear()
+        world.chain.now = world.at(block)
+        state, report = run(lambda: step(enough, state))
+        assert report is not None
+        return state, report
+
+    state, downloads = State(), []
+    for block in (100, 110, 120):
+        state, report = judged(block, state)
+        assert (set(outcomes_of(report).values()), report.champion) == ({"scored"}, "A")
+        downloads.append(world.hub.fetched.count("A/model"))
+
+    assert downloads[-1] == 0
+    world.chain.now = world.at(130)
+    with pytest.raises(EvaluatorUnavailable, match=r"no room for a model .*--store\.max_gb must be at least"):
+        run(lambda: step(too_small, state))
 
 
 def test_who_is_private_while_it_queues_is_refused(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def _no_room(root: Path, budget: Budget, size: int, lack: _Lack, freed: int) -> 
         needed = f"{gb(least - size)} are needed by others ({why})"
         return f"{start} {needed}; --store.max_gb must be at least {gb(least).removesuffix(' GB')}"
     more = f"{gb(lack.short - freed)} more must be free on that disk"
-    return f"{start} {more}, of which {gb(budget.min_free)} stay free; make room there, or lower --store.min_free_gb"
+    return f"{start} {more}, so that {gb(budget.min_free)} stay free; make room there, or lower --store.min_free_gb"
 
 
 def gb(size: int) -> str:
