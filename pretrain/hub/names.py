@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from pretrain.errors import Refused
+from pretrain.models.files import CONFIG, INDEX
 from pretrain.types import Revision
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
@@ -29,6 +30,11 @@ def is_revision(text: str) -> bool:
 def is_file_name(name: str) -> bool:
     """Whether it is a relative path of plain parts, none of them ``.`` or ``..``."""
     return len(name) <= _LONGEST and all(_FILE_PART.fullmatch(part) for part in name.split("/"))
+
+
+def may_be_of_a_model(name: str) -> bool:
+    """Whether a file may belong to a model (protocol.md section 2): nothing else is listed, or read without a token."""
+    return "/" not in name and is_file_name(name) and (name in {CONFIG, INDEX} or name.endswith(".safetensors"))
 
 
 def as_revision(digest: str) -> Revision:
