@@ -33,6 +33,7 @@ from pretrain.outage import Outage
 from pretrain.patience import Pace, Waiting, until_answered
 from pretrain.report import Report, to_json
 from pretrain.schedule import Schedule
+from pretrain.selection import crowned
 from pretrain.settings import ValidatorSettings
 from pretrain.status import Fact, write_status
 from pretrain.tables import step_table
@@ -79,11 +80,13 @@ async def main(settings: ValidatorSettings) -> None:
             return
         chain, network, head = reached
         memory.bind(Identity(network.genesis, collaborators.subnet(schedule, settings.netuid), hotkey), head)
+        store = collaborators.open_store(settings.dir, settings.store)
+        store.keep(crowned(mind.state, schedule))  # before another process that shares the folder drops one
         node = Node(
             hotkey=hotkey,
             chain=chain,
             hub=hub,
-            store=collaborators.open_store(settings.dir, settings.store),
+            store=store,
             sampler=sampler,
             evaluator=evaluator,
             canary=Canary(evaluator, settings.dir / "canary"),

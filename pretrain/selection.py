@@ -71,6 +71,12 @@ def champion_of(state: State, competition: CompetitionId, entries: Iterable[Entr
     return reigns[0].entry if reigns and reigns[0].entry in set(entries) else None
 
 
+def crowned(state: State, schedule: Schedule) -> frozenset[Digest]:
+    """Return the content digests of the last champions of every competition that the file names: they stay on disk."""
+    numbers = {contest.id for contest in schedule.competitions.values()}
+    return frozenset(reign.content for number in numbers for reign in state.standing(CompetitionId(number)).reigns)
+
+
 def champion_epsilon(state: State, competition: Competition, champion: Entry, now: Block) -> float:
     """Return the head start the champion has at S."""
     gain = state.record(champion).gain or 0.0

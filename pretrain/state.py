@@ -97,10 +97,6 @@ class State:
         """Return what is known of a competition; empty when nothing is."""
         return self.standings.get(competition, Standings())
 
-    def crowned(self) -> frozenset[Digest]:
-        """Return the content digests of the last champions of all competitions: what must stay on disk."""
-        return frozenset(reign.content for standing in self.standings.values() for reign in standing.reigns)
-
     def with_records(self, records: Iterable[Record]) -> "State":
         """Return the state with these records in place of what was known of their commitments."""
         return replace(self, records={**self.records, **{record.entry: record for record in records}})

@@ -17,7 +17,7 @@ from pretrain.outcome import Outcome, Scored, Undecided
 from pretrain.report import Report
 from pretrain.reporting import Measured, abandoned_report, step_report
 from pretrain.scoring import Reference
-from pretrain.selection import champion_of
+from pretrain.selection import champion_of, crowned
 from pretrain.state import Reign, State
 
 
@@ -41,7 +41,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     known, looked, answers = chosen.known, chosen.looked, (*answers, *chosen.answers)
     if answers and not any(answers):
         raise HubUnavailable(f"the hub answered for none of {len(answers)} repositories")
-    node.store.keep(known.crowned(), soon=contents(looked))
+    node.store.keep(crowned(known, node.schedule), soon=contents(looked))
     facts = Facts(snapshot, node.schedule, competition, chosen.selected)
     missing = await missing_champion(node, looked, known, competition)
     samples = None if missing and may_wait(known, facts) else await node.sampler.draw(competition, snapshot.seed)
@@ -57,7 +57,7 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     references = await measure_references(node, reigns, job)
     decision = decide(facts, outcomes, references, samples, judged)
     new_state = after(judged, facts, decision)
-    node.store.keep(new_state.crowned())
+    node.store.keep(crowned(new_state, node.schedule))
     return new_state, step_report(facts, measured, decision, new_state)
 
 

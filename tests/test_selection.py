@@ -15,7 +15,7 @@ from pretrain.commitment import Commitment, Entry
 from pretrain.errors import Cause, Reason
 from pretrain.schedule import Schedule
 from pretrain.scoring import hotkey_order
-from pretrain.selection import Role, Selected, eligible, queue, select, top_entries, waits
+from pretrain.selection import Role, Selected, crowned, eligible, queue, select, top_entries, waits
 from pretrain.state import Record, Reign, Standings, State
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision, Uid
 
@@ -416,3 +416,12 @@ def test_the_champion_that_left_is_none() -> None:
     found = chosen(state_of([scored(B, 2.0)], [reign(A)]), rules=one_competition(selection={"pool": 1}))
 
     assert roles(found) == {"B": Role.POOL}
+
+
+def test_the_champions_of_every_competition_that_the_file_names_stay_on_disk() -> None:
+    crowns = {
+        number: Standings(reigns=(reign(entry(f"C{number}", 10)), reign(entry(f"P{number}", 9))))
+        for number in (0, 1, 7)
+    }
+    state = State(standings={CompetitionId(number): standings for number, standings in crowns.items()})
+    assert crowned(state, schedule_of()) == {f"content of {name}" for name in ("C0", "P0", "C1", "P1")}
