@@ -206,9 +206,12 @@ def disk(facts: Facts) -> Check:
         return _green(name, found)
     sizes = facts.contests.max_bytes
     largest = max(sizes.values()) if asked.competition is None else sizes.get(asked.competition, 0)
-    if free < 2 * largest:
-        todo = f"a model may have {largest / GB:.1f} GB, and two at a time are needed: make room, or give another --dir"
-        return Check(name, Level.RED if free < largest else Level.YELLOW, found, todo)
+    kept = asked.min_free_gb * GB
+    if free < 2 * largest + kept:
+        need = f"a model may have {largest / GB:.1f} GB, two at a time are needed"
+        need += f", and {asked.min_free_gb:g} GB stay free (--store.min_free_gb)" if kept else ""
+        todo = f"{need}: make room, or give another --dir"
+        return Check(name, Level.RED if free < largest + kept else Level.YELLOW, found, todo)
     return _green(name, found)
 
 

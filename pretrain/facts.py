@@ -40,6 +40,8 @@ class Asked:
     competition: CompetitionId | None
     """The one that a miner enters."""
     dir: str
+    min_free_gb: float = 0.0
+    """What downloads leave free on its disk."""
 
     @property
     def embedded(self) -> bool:

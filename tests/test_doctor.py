@@ -318,6 +318,15 @@ def test_the_disk_must_hold_two_of_the_largest_models_and_a_miners_two_of_his(
     assert check("disk", replace(facts(role), free=free)).level is level
 
 
+@pytest.mark.parametrize(
+    ("free", "level"), [(30, Level.GREEN), (29.9, Level.YELLOW), (20, Level.YELLOW), (19.9, Level.RED)]
+)
+def test_what_downloads_leave_free_counts_too(free: float, level: Level) -> None:
+    asked = replace(facts().asked, min_free_gb=10.0)
+    found = check("disk", replace(facts(), asked=asked, free=int(free * 1e9)))
+    assert (found.level, "10 GB stay free (--store.min_free_gb)" in found.todo) == (level, level is not Level.GREEN)
+
+
 def test_another_subnet_than_the_files_is_worth_a_look_and_an_unknown_competition_is_wrong() -> None:
     other = replace(facts("miner"), asked=replace(facts("miner").asked, netuid=3))
     made = check("competition file", other)

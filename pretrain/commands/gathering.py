@@ -214,6 +214,7 @@ def _asked(settings: RunSettings | ValidatorSettings) -> Asked:
         competitions=str(settings.competitions),
         competition=CompetitionId(settings.competition) if isinstance(settings, RunSettings) else None,
         dir=str(settings.dir),
+        min_free_gb=settings.store.min_free_gb,
     )
 
 
