@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,7 +24,7 @@ class Rule:
     """Only so many of them."""
     reached: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
-    _seen: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _seen: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _hit: int = 0
 
     def holds(self, request: str) -> bool:

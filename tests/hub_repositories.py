@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 LARGE = 1000
@@ -65,7 +66,7 @@ class State:
     renamed: dict[str, str] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     """The storage of large files, by sha256."""
-    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def make(self, repo: str, *, private: bool = True) -> Repository:
         made = self.repositories[repo.lower()] = Repository(repo, private)

@@ -99,6 +99,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     loopback: ClassVar[Loopback]
     attribute: ClassVar[str]
     name: ClassVar[str]
@@ -308,7 +309,7 @@ class _Hub(_Handler):
                 entry: dict[str, Any] = {"type": "directory", "oid": "0" * 40, "size": 0, "path": folder}
             else:
                 entry = {"type": "file", "oid": blob.oid, "size": len(blob.content), "path": name}
-            if blob.large and "/" not in entry["path"]:
+            if blob.large and entry["type"] == "file":
                 entry["lfs"] = {"oid": blob.sha256, "size": len(blob.content), "pointerSize": 130}
             if entry not in items:
                 items.append(entry)

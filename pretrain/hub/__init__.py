@@ -29,7 +29,11 @@ class Hub(Protocol):
     """
 
     async def describe(self, repo: str, revision: Revision) -> tuple[RemoteFile, ...]:
-        """List every file of a revision, ordered by name, without a token."""
+        """List the files of a revision that may belong to a model, ordered by name, without a token.
+
+        They are config.json, model.safetensors.index.json and every *.safetensors, at the top level and with a name of
+        plain letters. Nothing else is listed, read or fetched: a hub may have to read a file to know its sha256.
+        """
 
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         """Return a small file's bytes, at most ``file.size`` of them, without a token; its sha256 is checked."""

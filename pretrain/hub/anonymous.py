@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ _LARGEST_ANSWER = 8 << 20
 _HOPS = 5
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"|([0-9a-f]+)')
-_PARTIAL = httpx2.codes.PARTIAL_CONTENT
+_PARTIAL = HTTPStatus.PARTIAL_CONTENT
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Reader:
     async def _refuse(self, response: httpx2.Response, place: Place) -> None:
         """Raise for an answer that is none; an error of the storage is never a verdict on the repository."""
         status = response.status_code
-        if status < httpx2.codes.BAD_REQUEST or status == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return
         if not self._is_hub(response.url):
             message = f"the storage behind {place.repo} answered HTTP {status}"

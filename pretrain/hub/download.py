@@ -4,10 +4,9 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Coroutine, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
-
-import httpx2
 
 from pretrain.errors import ModelRejected, Reason
 from pretrain.hub import RemoteFile
@@ -39,7 +38,7 @@ class Checked:
         other = len(content.etag) == _SHA256_HEX and content.etag != self._file.sha256
         if other or content.size not in {None, self._file.size}:
             raise self._no_such_file()
-        if content.response.status_code == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE and self._file.size:
+        if content.response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._file.size:
             raise Again(f"the hub gives no such part of {self._file.name}")
         self._etag = content.etag
 
@@ -147,7 +146,7 @@ class _Download:
         async with self._reader.content(self._place, self._file.name, start) as content:
             checked.expect(content)
             await asyncio.to_thread(self._target.parent.mkdir, parents=True, exist_ok=True)
-            start = content.start if content.response.status_code == httpx2.codes.PARTIAL_CONTENT else 0
+            start = content.start if content.response.status_code == HTTPStatus.PARTIAL_CONTENT else 0
             with self._draft.open("r+b" if self._draft.exists() else "w+b") as draft:
                 await asyncio.to_thread(_rewind, draft, start, checked)
                 await self._receive(content, draft, checked)

@@ -51,7 +51,7 @@ class FolderHub:
         self._owner = None if token is None else hashlib.sha256(token.encode()).hexdigest()
 
     async def describe(self, repo: str, revision: Revision) -> tuple[RemoteFile, ...]:
-        """List every file of a revision, ordered by name, without a token."""
+        """List the files of a revision that may belong to a model, ordered by name, without a token."""
         return await self._in_thread(lambda: self._describe(repo, revision))
 
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
@@ -88,7 +88,7 @@ class FolderHub:
         listing = place / "revisions" / f"{revision}.json" if place and names.is_revision(revision) else None
         if listing is None or not listing.is_file():
             raise ModelRejected(Reason.UNAVAILABLE, f"{repo} at {revision} is not readable without a token")
-        return _load(listing)
+        return tuple(file for file in _load(listing) if names.may_be_of_a_model(file.name))
 
     def _read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         self._check_listed(repo, revision, [file])

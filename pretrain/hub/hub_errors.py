@@ -6,6 +6,7 @@ storage that large files lie in answers 403 when a signed address has run out, w
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from http import HTTPStatus
 
 import httpx2
 from huggingface_hub import errors
@@ -191,7 +192,7 @@ def of_status(status: int, *, write: bool = False) -> Verdict:
     """Return what an HTTP status of the hub itself means, 400 or above."""
     if write and status in WRITE_STATUS:
         return WRITE_STATUS[status]
-    return STATUS.get(status, Verdict.AGAIN if status >= httpx2.codes.INTERNAL_SERVER_ERROR else Verdict.WORLD)
+    return STATUS.get(status, Verdict.AGAIN if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Verdict.WORLD)
 
 
 def unreadable(repo: str, revision: str) -> ModelRejected:
@@ -234,7 +235,7 @@ def asked_to_wait(error: BaseException) -> float:
 def wait_of(status: int, headers: Mapping[str, str]) -> float:
     """Return the seconds of an answer's ``Retry-After``, or of the hub's own ``RateLimit`` header, if any."""
     limit = parse_ratelimit_headers(headers)
-    if status == httpx2.codes.TOO_MANY_REQUESTS and limit is not None and limit.remaining == 0:
+    if status == HTTPStatus.TOO_MANY_REQUESTS and limit is not None and limit.remaining == 0:
         return float(limit.reset_in_seconds)
     after = headers.get("retry-after", "").strip()
     return float(after) if after.isascii() and after.isdigit() else 0.0
@@ -249,7 +250,7 @@ def _response_of(error: BaseException) -> httpx2.Response:
 def _code(error: BaseException) -> str:
     """Return our name for why a write was refused: a stranger's token, or whatever the hub calls it."""
     response = getattr(error, "response", None)
-    denied = {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN, httpx2.codes.NOT_FOUND}
+    denied = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
     if isinstance(response, httpx2.Response) and response.status_code in denied:
         return "Unauthorized"
     return type(error).__name__

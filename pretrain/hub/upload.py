@@ -5,7 +5,9 @@ file that is up already is not sent again; one that was cut off is.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
 from pretrain.errors import HubUnavailable, Refused
 from pretrain.hub.anonymous import origin
@@ -85,9 +88,10 @@ def publish(api: HfApi, repo: str, files: Sequence[Local], limits: Limits) -> Re
     if not _holds(there, files):
         message = "Publish a model"
         operations = _changes(there, files)
-        made = api.create_commit(
-            repo, operations, commit_message=message, parent_commit=head, num_threads=limits.parallel
-        )
+        with _progress():
+            made = api.create_commit(
+                repo, operations, commit_message=message, parent_commit=head, num_threads=limits.parallel
+            )
         head = made.oid
         if not _holds(_tree(api, repo, head), files):
             raise Refused(f"{repo} leaves out some of the files: remove its .gitignore", code="InvalidFile")
@@ -100,6 +104,12 @@ def open_to_all(api: HfApi, repo: str) -> None:
     if info is None or not any(map(may_be_of_a_model, _tree(api, repo, _sha(info)))):
         raise Refused(f"{repo} holds no model of this token yet: publish first", code="NothingPublished")
     api.update_repo_settings(repo, private=False, gated=False)
+
+
+def _progress() -> AbstractContextManager[object]:
+    """Let the client show how far its large files are, where a person looks; elsewhere its bars fill a log."""
+    shown = sys.stderr.isatty() or constants.HF_HUB_DISABLE_PROGRESS_BARS is not None
+    return nullcontext() if shown else disable_progress_bars()
 
 
 def _private(api: HfApi, repo: str, files: Sequence[Local]) -> ModelInfo:

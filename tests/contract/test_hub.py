@@ -2,17 +2,23 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hub_server
 import pytest
 
 from pretrain.errors import HubUnavailable, ModelRejected, Reason, Refused
 from pretrain.hub import Hub, RemoteFile, folder
+from pretrain.hub.huggingface import HuggingFaceHub, Limits
 from pretrain.types import Revision
 
-FILES = {"config.json": b'{"hidden_size": 8}', "model.safetensors": bytes(range(256)) * 9000, "empty.txt": b""}
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # huggingface_hub's upload
+FILES = {"config.json": b'{"hidden_size": 8}', "empty.safetensors": b"", "model.safetensors": bytes(range(256)) * 9000}
+OTHERS = {"README.md": b"---\n---\n", "vocab.json": b"{}", "old/model.safetensors": b"old"}
+"""What lies in a repository and can belong to no model."""
 REPO = "alice/model"
 NOWHERE = Revision("0" * 40)
 
@@ -29,9 +35,10 @@ class Site:
     """A hub that does not answer."""
 
 
-def _embedded(root: Path) -> Site:
+@contextmanager
+def _embedded(root: Path) -> Iterator[Site]:
     folder.create(root / "hub")
-    return Site(
+    yield Site(
         owner=folder.FolderHub(root / "hub", "alice's token"),
         other=folder.FolderHub(root / "hub", "bob's token"),
         reader=folder.FolderHub(root / "hub"),
@@ -39,15 +46,27 @@ def _embedded(root: Path) -> Site:
     )
 
 
-@pytest.fixture(params=[_embedded], ids=["embedded"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    made: Site = request.param(tmp_path)
-    return made
+@contextmanager
+def _real(_: Path) -> Iterator[Site]:
+    """The hub's own client, and a hub on this machine that speaks its HTTP."""
+    with hub_server.running({"alice's-token": "alice", "bob's-token": "bob"}) as hub:
+        yield Site(
+            owner=HuggingFaceHub("alice's-token", hub.endpoint),
+            other=HuggingFaceHub("bob's-token", hub.endpoint),
+            reader=HuggingFaceHub(endpoint=hub.endpoint),
+            broken=HuggingFaceHub("alice's-token", "http://127.0.0.1:1", Limits(pause=0.001)),
+        )
+
+
+@pytest.fixture(params=[_embedded, _real], ids=["embedded", "real client"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    with request.param(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return _write(tmp_path / "model", FILES)
+    return _write(tmp_path / "model", {**FILES, **OTHERS})
 
 
 def _write(place: Path, files: dict[str, bytes]) -> Path:
@@ -75,10 +94,10 @@ def test_an_opened_revision_is_described_read_and_fetched_by_anybody(site: Site,
     described = asyncio.run(site.reader.describe(REPO, revision))
     assert described == _remote(FILES)
     assert {f.name: asyncio.run(site.reader.read(REPO, revision, f)) for f in described} == FILES
-    wanted = [file for file in described if file.name != "empty.txt"]
+    wanted = [file for file in described if file.name != "empty.safetensors"]
     asyncio.run(site.reader.fetch(REPO, revision, wanted, tmp_path / "into"))
     found = {path.name: path.read_bytes() for path in (tmp_path / "into").iterdir()}
-    assert found == {name: content for name, content in FILES.items() if name != "empty.txt"}
+    assert found == {name: content for name, content in FILES.items() if name != "empty.safetensors"}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +156,14 @@ def test_any_other_revision_is_unavailable(site: Site, model: Path, revision: st
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "../config.json"}, {"size": 1}, {"sha256": "0" * 64}, {"name": "tokenizer.json"}],
+    [
+        {"name": "../config.json"},
+        {"size": 1},
+        {"sha256": "0" * 64},
+        {"name": "tokenizer.json"},
+        {"name": "README.md", "size": 8, "sha256": hashlib.sha256(OTHERS["README.md"]).hexdigest()},
+        {"name": "other.safetensors"},
+    ],
 )
 def test_a_file_that_the_revision_does_not_hold_is_unavailable(
     site: Site, model: Path, tmp_path: Path, change: dict[str, str]
