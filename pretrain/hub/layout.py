@@ -56,7 +56,8 @@ def bytes_in(folder: Path) -> int:
 
 def strangers(root: Path) -> list[str]:
     """Return the names of what no store has put here."""
-    return [path.name for path in sorted(root.iterdir()) if not _is_ours(path)]
+    named = [path for path in sorted(root.iterdir()) if not _is_ours(path)]
+    return [path.name for path in named if os.path.lexists(path)]  # a model may be dropped while one looks
 
 
 def _is_ours(path: Path) -> bool:
