@@ -47,7 +47,7 @@ def windows(count: int = 5, length: int = 32) -> npt.NDArray[np.int32]:
 )
 def test_losses_agree_with_a_float64_reference(architecture: Architecture) -> None:
     model = network(architecture)
-    config = {**vars(architecture)}
+    config = dict(architecture.fields)
     weights = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
     expected = reference_losses(weights, config, windows())
     found = window_losses(model, windows(), batch=2, chunk=7)

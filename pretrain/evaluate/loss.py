@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from pretrain.errors import ModelRejected, Reason
 from pretrain.evaluate.engine import ATTENTION_KERNELS
-from pretrain.models.architectures import Head, head, hidden_states
+from pretrain.models.architectures import head, hidden_states
+from pretrain.models.family import Head
 
 KERNELS = [getattr(SDPBackend, name) for name in ATTENTION_KERNELS]
 

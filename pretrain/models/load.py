@@ -10,7 +10,15 @@ from transformers import PreTrainedModel
 
 from pretrain.competition import Constraints
 from pretrain.errors import ModelRejected, Reason
-from pretrain.models.architectures import DTYPES, FAMILIES, Architecture, check_header, describe, read_config
+from pretrain.models.architectures import (
+    DTYPES,
+    Architecture,
+    check_header,
+    describe,
+    read_config,
+    restore,
+    stored_parameters,
+)
 from pretrain.models.files import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, shard_paths
 from pretrain.models.header import StoredTensor, digest_of_tensors, read_header
 from pretrain.types import Digest
@@ -59,7 +67,7 @@ def save(model: PreTrainedModel, folder: Path, constraints: Constraints) -> None
     Each file is written beside its place and renamed, the weights first: a folder with a config.json is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stored = dict(model.named_parameters())  # a tied head is not in it
+    stored = stored_parameters(model)
     tensors = {name: parameter.detach().to("cpu").contiguous() for name, parameter in stored.items()}
     waiting = folder / f"{WEIGHTS}.tmp"
     save_file(tensors, waiting, metadata={"format": "pt"})
@@ -91,9 +99,7 @@ def _assemble(
     architecture: Architecture, constraints: Constraints, weights: dict[str, torch.Tensor], device: torch.device
 ) -> PreTrainedModel:
     model = architecture.build(constraints)
-    model.load_state_dict(weights, strict=False, assign=True)
-    model.tie_weights()
-    FAMILIES[architecture.family].restore_buffers(model, device)
+    restore(model, weights, device)
     on_meta = [name for name, tensor in model.state_dict(keep_vars=True).items() if tensor.is_meta]
     on_meta += [name for name, buffer in model.named_buffers() if buffer.is_meta]
     if on_meta:

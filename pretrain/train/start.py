@@ -20,17 +20,17 @@ from pretrain.types import Revision
 
 def random_start(wanted: Model, constraints: Constraints, vocabulary: int, seed: int, device: str) -> PreTrainedModel:
     """Return a new Llama with weights from the seed; raises ConfigError when the competition would refuse it."""
-    architecture = Architecture(
-        hidden_size=wanted.hidden_size,
-        intermediate_size=wanted.intermediate_size,
-        num_hidden_layers=wanted.layers,
-        num_attention_heads=wanted.heads,
-        num_key_value_heads=wanted.kv_heads or wanted.heads,
-        head_dim=max(1, wanted.hidden_size // wanted.heads),
-        vocab_size=vocabulary,
-        tie_word_embeddings=not wanted.untied,
-    )
     try:
+        architecture = Architecture.of(
+            "llama",
+            hidden_size=wanted.hidden_size,
+            intermediate_size=wanted.intermediate_size,
+            num_hidden_layers=wanted.layers,
+            num_attention_heads=wanted.heads,
+            num_key_value_heads=wanted.kv_heads or wanted.heads,
+            vocab_size=vocabulary,
+            tie_word_embeddings=not wanted.untied,
+        )
         read_config(architecture.config_json(constraints), constraints, vocabulary)
     except ModelRejected as error:
         raise ConfigError(f"--model.*: {error.detail.removeprefix(f'{CONFIG}: ')}") from error
