@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -155,7 +155,10 @@ async def _fetched_ahead(node: Node, looked: Looked) -> AsyncGenerator[Fetched |
     upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in entries[:1]]
     try:
         for position in range(len(entries)):
-            fetched = await upcoming.pop()
+            try:
+                fetched = await upcoming.pop()
+            except EvaluatorUnavailable:  # no room beside the one that was judged meanwhile: now there may be
+                fetched = await fetch(node, entries[position], looked)
             after = entries[position + 1 : position + 2]
             upcoming = [asyncio.create_task(fetch(node, entry, looked)) for entry in after]
             yield fetched
@@ -164,8 +167,7 @@ async def _fetched_ahead(node: Node, looked: Looked) -> AsyncGenerator[Fetched |
     finally:
         for task in upcoming:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*upcoming, return_exceptions=True)  # what ends the step is not hidden by their errors
 
 
 async def measure(evaluator: Evaluator, path: Path, weights: Digest, job: Job) -> Measurement:

@@ -559,12 +559,13 @@ def test_a_step_needs_all_champions_all_the_time_and_what_it_judges_by_turns(tmp
     assert world.store.fetched == []
 
 
-def test_a_step_goes_on_in_a_store_with_room_for_the_champion_and_two_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rooms", [2, 3])
+def test_a_step_goes_on_in_a_store_with_room_for_the_champion_and_one_or_two_more(tmp_path: Path, rooms: int) -> None:
     world = World(tmp_path, one_competition())
     for position, name in enumerate("ABCDE"):
         world.commit(name, 10 + position, 2.0 + position)
     largest = max(sum(map(len, files.values())) for repo in world.hub.repos.values() for files in repo.values())
-    stores = [ModelStore(tmp_path / "store", Budget(max_bytes=room * largest)) for room in (3, 1)]
+    stores = [ModelStore(tmp_path / "store", Budget(max_bytes=room * largest)) for room in (rooms, 1)]
     enough, too_small = (replace(world.node, store=store) for store in stores)
 
     def judged(block: int, state: State) -> tuple[State, Report]:
@@ -584,6 +585,21 @@ def test_a_step_goes_on_in_a_store_with_room_for_the_champion_and_two_more(tmp_p
     world.chain.now = world.at(130)
     with pytest.raises(EvaluatorUnavailable, match=r"no room for a model .*--store\.max_gb must be at least"):
         run(lambda: step(too_small, state))
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_model_with_no_room_beside_the_one_being_judged_is_fetched_when_that_is_done(
+    world: World, refusals: int
+) -> None:
+    for position, name in enumerate("ABC"):
+        world.commit(name, 10 + position, 2.0)
+    world.store.script[content_of(model("B", prose=2.0, code=2.0))] = [EvaluatorUnavailable("no room")] * refusals
+
+    if refusals > 1:
+        fails(world, 100, State(), EvaluatorUnavailable, "no room")
+        return
+    _, report = world.step(100)
+    assert outcomes_of(report) == dict.fromkeys("ABC", "scored")
 
 
 def test_who_is_private_while_it_queues_is_refused(tmp_path: Path) -> None:

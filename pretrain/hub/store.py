@@ -8,9 +8,7 @@ before it begins (``room``); what somebody needs is never dropped (``leases``).
 
 import asyncio
 import errno
-import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +18,7 @@ from typing import ParamSpec
 from pretrain.commitment import content_digest
 from pretrain.errors import EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
 from pretrain.hub import Hub, RemoteFile, leases
+from pretrain.hub.checked import check, digest_of
 from pretrain.hub.layout import is_model, model_name, models, strangers, sweep_dead, unfinished
 from pretrain.hub.leases import Leases
 from pretrain.hub.names import is_file_name
@@ -60,7 +59,7 @@ class ModelStore:
         """
         with _disk(self._root):
             place = self.path(digest)
-            if place is None or await asyncio.to_thread(_digest_of, place) == digest:
+            if place is None or await asyncio.to_thread(digest_of, place) == digest:
                 return place
             log.warning("the bytes of %s have changed on disk; it is removed", place)
             await asyncio.to_thread(self._remove, place)
@@ -109,8 +108,9 @@ class ModelStore:
             try:
                 await hub.fetch(repo, revision, files, folder)
             except HubUnavailable as error:
-                raise _disk_error(error) or error from error
-            await asyncio.to_thread(_check, folder, files)
+                _raise_if_full(error)
+                raise
+            await asyncio.to_thread(check, folder, files)
             return self._settle(folder, name)
 
     @contextmanager
@@ -169,42 +169,6 @@ async def _to_the_end(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs
         raise
 
 
-def _digest_of(folder: Path) -> Digest:
-    """Return the content digest of all that is in a folder."""
-    described = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file():
-            described.append(RemoteFile(path.name, 0, ""))  # no model has such a thing
-            continue
-        with path.open("rb") as reader:
-            size = os.fstat(reader.fileno()).st_size
-            sha256 = hashlib.file_digest(reader, "sha256").hexdigest()
-        described.append(RemoteFile(path.relative_to(folder).as_posix(), size, sha256))
-    return content_digest(described)
-
-
-def _check(folder: Path, files: Sequence[RemoteFile]) -> None:
-    """Check every byte of a download, bring it to the disk, and make it read-only."""
-    for file in files:
-        _seal(folder / file.name, file)
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    if found != {file.name for file in files}:
-        raise HubUnavailable(f"the hub brought other files than were asked for: {sorted(found)}")
-    sync_folder(folder)
-
-
-def _seal(path: Path, file: RemoteFile) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise HubUnavailable(f"the hub did not bring {file.name} as a plain file")
-    with path.open("rb") as reader:
-        size = os.fstat(reader.fileno()).st_size
-        sha256 = hashlib.file_digest(reader, "sha256").hexdigest() if size == file.size else ""
-        if sha256 != file.sha256:
-            raise HubUnavailable(f"the hub's bytes of {file.name} ({size}) are not the {file.size} of its sha256")
-        os.fsync(reader.fileno())
-    path.chmod(0o444)
-
-
 @contextmanager
 def _disk(root: Path) -> Iterator[None]:
     """Say of a failing disk of ours that it is neither the hub's nor the miner's fault."""
@@ -215,10 +179,10 @@ def _disk(root: Path) -> Iterator[None]:
         raise EvaluatorUnavailable(f"the model store in {root} cannot be used: {error}{todo}") from error
 
 
-def _disk_error(error: BaseException | None) -> OSError | None:
-    """Return the full disk behind what a hub's client raised: it writes here, and cannot tell whose disk that is."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return error
-        error = error.__cause__
-    return None
+def _raise_if_full(error: BaseException) -> None:
+    """Raise the full disk behind what a hub's client raised: it writes here, and cannot tell whose disk that is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _FULL:
+            raise OSError(cause.errno, cause.strerror) from error
+        cause = cause.__cause__
