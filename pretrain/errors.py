@@ -30,8 +30,12 @@ class Reason(StrEnum):
     """A family, a config, a parameter count or a vocabulary that the competition does not allow."""
     DUPLICATE = "duplicate"
     """The same weights were committed earlier."""
+    NEAR_COPY = "near_copy"
+    """Too close to an earlier model of another hotkey, where the competition refuses that."""
     NOT_FINITE = "not_finite"
     """A loss or a weight is NaN or infinite."""
+    NOT_CAUSAL = "not_causal"
+    """It reads the answers: states move with later tokens, or random tokens are known to it."""
     CRASHED = "crashed"
     """The evaluating process died on this model alone, twice."""
 

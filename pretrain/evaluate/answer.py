@@ -39,7 +39,7 @@ class _Measured(BaseModel):
 class _Rejected(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     outcome: Literal["rejected"]
-    reason: Literal["files", "header", "architecture", "not_finite"]
+    reason: Literal["files", "header", "architecture", "not_finite", "not_causal"]
     detail: Annotated[str, Field(max_length=2000)]
 
 
