@@ -85,6 +85,8 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
             "--subtensor.fallback 'ws://a:1': an embedded chain has no other address; leave it out with",
         ),
         (["--subtensor.timeout", "0"], "--subtensor.timeout '0': expected greater than 0"),
+        (["--store.max_gb", "0"], "--store.max_gb '0': expected greater than 0"),
+        (["--store.min_free_gb", "-1"], "--store.min_free_gb '-1': expected greater than or equal to 0"),
         (["--netuid", "70000"], "--netuid '70000': expected less than or equal to 65535"),
         (["--hub", "/hub"], "--hub '/hub': expected folder:PATH"),
         (["--competition", "100"], "--competition '100': expected less than or equal to 99"),
