@@ -5,8 +5,8 @@ which a test compares.
 
 What of a published checkpoint is refused, although the library computes it: scaled rotary embeddings; an activation
 that is not the family's own (GPT-NeoX-20B: ``gelu_fast``); attention windows shorter than the competition's; Falcon
-with ALiBi (Falcon-RW); GPT-2 without scaling of attention or with one by layer; quantised weights; fewer learned positions
-than a window has tokens; older files whose tensors have other names than ``save_pretrained`` gives them today.
+with ALiBi (Falcon-RW); GPT-2 without scaling of attention or with one by layer; quantised weights; fewer learned
+positions than a window has tokens; older files whose tensors have other names than ``save_pretrained`` gives today.
 """
 
 from collections.abc import Mapping

@@ -184,6 +184,7 @@ class Family:
         if names.groups and heads % (groups := whole_value(values, names.groups)):
             raise rejected(f"{names.heads} {heads} is not a multiple of {names.groups} {groups}")
         if THETA in values:
-            rotated = int(head_dim * cast("float", values.get(SHARE, 1)))
+            share = cast("float", values.get(SHARE, 1))
+            rotated = int(head_dim * share)  # as the library rounds
             if rotated % 2 or not rotated:
-                raise rejected(f"head_dim {head_dim} has {rotated} rotated numbers; rotary embeddings need pairs")
+                raise rejected(f"head_dim {head_dim} times {SHARE} {share} is {rotated}; rotary embeddings need pairs")

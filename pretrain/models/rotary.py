@@ -37,7 +37,7 @@ class Rotary:
             if place.get(spelled) is not None
         }
         if len(given) > 1:
-            raise rejected(f"{self.spelled} is given as {min(given)} and as {max(given)}; name it once")
+            raise rejected(f"{name} is given as {min(given)} and as {max(given)}; name it once")
         return given.pop() if given else self.absent
 
 
