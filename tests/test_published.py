@@ -105,7 +105,8 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "phi-2": (
         "phi",
         {**SIZES, **V4, "num_key_value_heads": 4, "hidden_act": "gelu_new", "partial_rotary_factor": 0.25,
-         "resid_pdrop": 0.1, "embd_pdrop": 0.0, "layer_norm_eps": 1e-05, "qk_layernorm": False, "rope_scaling": None, "rope_theta": 10000.0,
+         "resid_pdrop": 0.1, "embd_pdrop": 0.0, "layer_norm_eps": 1e-05, "qk_layernorm": False,
+         "rope_scaling": None, "rope_theta": 10000.0,
          "tie_word_embeddings": False},
     ),
     "phi-1": ("phi", {**SIZES, **V4, "num_key_value_heads": None, "partial_rotary_factor": 0.5}),
@@ -160,7 +161,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "llama-3.1-8b": ("llama", {**SIZES, "rope_theta": 5e5, "rope_scaling": {
         "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
         "rope_type": "llama3"}}, "rope_parameters"),
-    "mistral with a short window": ("mistral", {**SIZES, "num_key_value_heads": 2, "sliding_window": 16}, "sliding_window is 16"),
+    "mistral with a short window": (
+        "mistral", {**SIZES, "num_key_value_heads": 2, "sliding_window": 16}, "sliding_window is 16"
+    ),
     "qwen2 with short windows": (
         "qwen2",
         {**SIZES, "num_key_value_heads": 4, "max_window_layers": 1, "sliding_window": 16, "use_sliding_window": True},

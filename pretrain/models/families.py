@@ -44,6 +44,7 @@ from pretrain.models.checks import (
     mistral_window,
     qwen2_window,
 )
+from pretrain.models.falcon import CAUSAL
 from pretrain.models.family import Family, Names, biased_head, capped_head, restore_nothing, restore_rotary_and_scale
 from pretrain.models.fields import Flag, Real, Values, Whole, whole_value
 from pretrain.models.rotary import DEFAULT_THETA, SHARE, THETA, Rotary
@@ -224,7 +225,7 @@ FAMILIES: Mapping[str, Family] = {
         neutral={"alibi": (False, None)},
         aliases={"n_embed": "hidden_size"},
         check=falcon_heads,
-        fixed={"hidden_dropout": 0.0, "alibi": False},
+        fixed={"attn_implementation": CAUSAL, "hidden_dropout": 0.0, "alibi": False},
     ),
     "bart": Family(
         network=BartForCausalLM,
