@@ -12,15 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_constraints, tiny_families
 from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
 
 from pretrain import competition
 from pretrain.errors import ModelRejected, Reason
 from pretrain.evaluate.loss import window_losses
 from pretrain.models.architectures import Architecture, check_header, describe, head, hidden_states, read_config
 from pretrain.models.families import FAMILIES
+from pretrain.models.family import NEUTRAL
 from pretrain.models.header import StoredTensor
 from pretrain.models.load import load, save
-from pretrain.models.rotary import SHARE, THETA
+from pretrain.models.rotary import SHARE, THETA, Rotary
 
 CONSTRAINTS = tiny_constraints()
 VOCABULARY = 250
@@ -269,6 +271,17 @@ def test_a_field_that_is_not_what_we_build_is_refused(family: str) -> None:
         assert any(name in caught.value.detail for name in (*changes, THETA, SHARE)), (changes, caught.value.detail)
 
 
+@each_family
+def test_a_layer_much_wider_than_the_hidden_states_is_refused(family: str) -> None:
+    config = json.loads(TINY[family].config_json(CONSTRAINTS))
+    names = FAMILIES[family].names
+    for field, widest in ((names.inner, 512), (names.head_dim, 128)):
+        if field is not None:
+            read_config(json.dumps(config | {field: widest}).encode(), CONSTRAINTS, VOCABULARY)
+            with pytest.raises(ModelRejected, match="wide; at most 16 times"):
+                read_config(json.dumps(config | {field: widest + 2}).encode(), CONSTRAINTS, VOCABULARY)
+
+
 SHORT_OF_BITING: dict[str, dict[str, object]] = {
     "mistral": {"sliding_window": 32},
     "qwen2": {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 0},
@@ -351,6 +364,30 @@ def test_no_value_of_any_field_raises_anything_but_a_rejection(where: tuple[str,
     config = json.loads(TINY[family].config_json(CONSTRAINTS)) | {field: value}
     with contextlib.suppress(ModelRejected):
         read_config(json.dumps(config).encode(), CONSTRAINTS, VOCABULARY)
+
+
+@each_family
+def test_names_of_an_activation_that_pass_are_names_of_one_function(family: str) -> None:
+    inputs = torch.linspace(-8, 8, 1001)
+    built, *others = (name for name in FAMILIES[family].activation[1] if (family, name) != ("gemma", "gelu"))
+    for name in others:
+        torch.testing.assert_close(ACT2FN[name](inputs), ACT2FN[built](inputs), rtol=1e-5, atol=1e-6)
+
+
+def row(family: str) -> str:
+    """The line of a family in the miner's table."""
+    entry = FAMILIES[family]
+    fields = [field.spelled if isinstance(field, Rotary) else name for name, field in entry.fields.items()]
+    quiet = {name: values for name, values in entry.all_neutral().items() if name not in NEUTRAL}
+    must = [f"{name} {json.dumps(values[0])}" for name, values in quiet.items()]
+    return f"| `{family}` | {' '.join(fields)} | {', '.join(must)} |"
+
+
+@each_family
+def test_the_miners_guide_names_every_field_that_is_read(family: str) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "miner.md").read_text()
+    assert row(family) in guide.splitlines()
+    assert all(f"`{name}`" in guide for name in NEUTRAL)
 
 
 def test_an_architecture_is_a_value() -> None:
