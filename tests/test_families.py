@@ -133,6 +133,18 @@ def test_the_librarys_flag_that_lets_a_network_read_ahead_is_noticed_by_the_test
 
 
 @each_family
+def test_every_number_that_counts_can_be_trained(family: str) -> None:
+    model = network(family).train()
+    logits = model(input_ids=tokens(8), use_cache=False).logits
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens(8)[:, 1:].flatten())
+    torch.autograd.backward(loss)
+    for name, parameter in model.named_parameters():
+        idle = FAMILIES[family].unread(name, tuple(parameter.shape), 32)
+        assert (parameter.grad is None) == (idle == parameter.numel()), name
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+@each_family
 @each_dtype
 def test_a_head_is_as_exact_as_float32_can_be(family: str, dtype: torch.dtype) -> None:
     model = network(family, dtype)
