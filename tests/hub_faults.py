@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["status", "reset", "stall", "short", "wrong", "extra", "lost", "hold", "hold after", "drip"]
+Kind = Literal[
+    "status", "reset", "stall", "short", "wrong", "extra", "lost", "hold reading", "hold", "hold after", "drip"
+]
 """An answer with a status; none; headers and nothing more; half the body; other bytes; more bytes; done, but no answer;
-nothing until the test goes on, before or after it is done; a byte at a time."""
+held until the test goes on and then dropped: before its body is read, before it is done, after it is done; a byte at a
+time."""
 
 
 @dataclass

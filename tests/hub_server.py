@@ -19,10 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from hub_faults import Faults, Rule
 from hub_repositories import LARGE, Blob, Repository, State
 
-PAGE = 3
-"""Entries of one page of a listing."""
 _MODEL = r"(?P<repo>[^/]+/[^/]+)"
-_CHUNK = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,10 @@ class Loopback:
     """Bytes of bodies sent, by the file's name or object."""
     endpoint: str = ""
     storage: str = ""
+    page: int = 3
+    """Entries of one page of a listing."""
+    verify: str = ""
+    """Where uploads are said to be verified; empty: at the hub."""
     closing: threading.Event = field(default_factory=threading.Event)
 
     def count(self, part: str) -> int:
@@ -60,7 +61,7 @@ class Answer:
     counted: str = ""
 
 
-class Refusal(Exception):  # noqa: N818 - an answer
+class Refusal(Exception):
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
         headers = {"X-Error-Code": code, "X-Error-Message": message}
         body = json.dumps({"error": message}).encode()
@@ -115,21 +116,25 @@ class _Handler(BaseHTTPRequestHandler):
         bearer = self.headers.get("authorization")
         token = bearer.removeprefix("Bearer ") if bearer else None
         self.loopback.requests.append(Request(self.command, path, self.name, token))
-        body = self._read_body()
         rule = self.loopback.faults.find(shown)
-        if rule is not None and rule.kind == "hold":
+        kind = rule.kind if rule else ""
+        if rule is not None and kind == "hold reading":
             rule.go_on.wait()
-        if rule is not None and rule.kind == "reset":
             return self._reset()
-        if rule is not None and rule.kind == "status":
+        body = self._read_body()
+        if rule is not None and kind == "hold":
+            rule.go_on.wait()
+        if kind in {"reset", "hold"}:
+            return self._reset()
+        if rule is not None and kind == "status":
             return self._send(Answer(rule.status, b'{"error": "a rule of the test"}', rule.headers), None)
         try:
             answer = self.answer(path, query, token, body)
         except Refusal as refusal:
             answer = refusal.answer
-        if rule is not None and rule.kind == "hold after":
+        if rule is not None and kind == "hold after":
             rule.go_on.wait()
-        if rule is not None and rule.kind == "lost":
+        if kind in {"lost", "hold after"}:
             return self._reset()
         return self._send(answer, rule)
 
@@ -156,27 +161,28 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "extra":
             body += b"more"
         self.send_response(answer.status)
-        for name, value in {"X-Request-Id": "test", **answer.headers}.items():
+        for name, value in {"X-Request-Id": "test", "Content-Length": str(len(body)), **answer.headers}.items():
             self.send_header(name, value)
-        if not {"content-length", "Content-Length"} & set(answer.headers):
-            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return
         if kind == "stall":
             self.loopback.closing.wait()
-            return
-        if kind == "short":
-            body = body[: len(body) // 2]
-        for start in range(0, len(body), _CHUNK if kind != "drip" else 1):
-            part = body[start : start + (_CHUNK if kind != "drip" else 1)]
-            self.wfile.write(part)
-            if answer.counted:
-                self.loopback.served[answer.counted] = self.loopback.served.get(answer.counted, 0) + len(part)
-            if kind == "drip" and self.loopback.closing.wait(0.02):
-                return
-        if kind == "short":
+        elif kind == "short":
+            self._write(body[: len(body) // 2], answer.counted)
             self.close_connection = True
+        elif kind == "drip":
+            for byte in body:
+                self._write(bytes([byte]), answer.counted)
+                if self.loopback.closing.wait(0.02):
+                    return
+        else:
+            self._write(body, answer.counted)
+
+    def _write(self, body: bytes, counted: str) -> None:
+        self.wfile.write(body)
+        if counted:
+            self.loopback.served[counted] = self.loopback.served.get(counted, 0) + len(body)
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -191,6 +197,8 @@ class _Storage(_Handler):
     name = "storage"
 
     def answer(self, path: str, query: Mapping[str, list[str]], token: str | None, body: bytes) -> Answer:
+        if path == "/verify":
+            return Answer(403 if token else 200)
         oid = path.rpartition("/")[2]
         if query.get("signature") != ["good"] or token is not None:
             raise Refusal(403, message="only one way to show who you are is allowed")
@@ -315,10 +323,10 @@ class _Hub(_Handler):
                 items.append(entry)
         start = int(self.query.get("cursor", ["0"])[0])
         headers = {}
-        if start + PAGE < len(items):
+        if start + self.loopback.page < len(items):
             here = f"{self.loopback.endpoint}/api/models/{repository.id}/tree/{revision}"
-            headers["Link"] = f'<{here}?recursive={recursive}&cursor={start + PAGE}>; rel="next"'
-        return _json(items[start : start + PAGE], **headers)
+            headers["Link"] = f'<{here}?recursive={recursive}&cursor={start + self.loopback.page}>; rel="next"'
+        return _json(items[start : start + self.loopback.page], **headers)
 
     def on_preupload(self, repository: Repository, revision: str) -> Answer:
         self._needs_owner(repository.id.partition("/")[0])
@@ -340,13 +348,13 @@ class _Hub(_Handler):
 
     def on_batch(self, repository: Repository) -> Answer:
         self._needs_owner(repository.id.partition("/")[0])
-        objects = []
+        objects, here = [], f"/api/models/{repository.id}"
         for wanted in json.loads(self.body)["objects"]:
             entry = {"oid": wanted["oid"], "size": wanted["size"]}
             if wanted["oid"] not in self.loopback.state.objects:
                 entry["actions"] = {
                     "upload": {"href": f"{self.loopback.storage}/objects/{wanted['oid']}?signature=good"},
-                    "verify": {"href": f"{self.loopback.endpoint}/api/models/{repository.id}/verify"},
+                    "verify": {"href": self.loopback.verify or f"{self.loopback.endpoint}{here}/verify"},
                 }
             objects.append(entry)
         return _json({"transfer": "basic", "objects": objects})

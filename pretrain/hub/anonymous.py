@@ -7,11 +7,11 @@ a renamed repository to its new name.
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -19,7 +19,7 @@ from huggingface_hub import get_async_session, hf_raise_for_status
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from pretrain.errors import HubUnavailable
-from pretrain.hub.asking import Limits
+from pretrain.hub.asking import Limits, again
 from pretrain.hub.hub_errors import FOREIGN, Again, of_read, unreadable, wait_of
 
 _LARGEST_ANSWER = 8 << 20
@@ -28,6 +28,8 @@ _HOPS = 5
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"|([0-9a-f]+)')
 _PARTIAL = HTTPStatus.PARTIAL_CONTENT
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Reader:
 
     def __init__(self, endpoint: str, limits: Limits) -> None:
         self._endpoint = endpoint
+        self._limits = limits
         self._client = get_async_session()
         self._timeout = httpx2.Timeout(limits.stall, connect=limits.connect)
         self._headers = {**build_hf_headers(token=False), "accept-encoding": "identity"}
@@ -67,12 +70,19 @@ class Reader:
     async def __aexit__(self, *_: object) -> None:
         await self._client.aclose()
 
+    async def again(self, place: Place, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make attempts until one is answered; each request has tries of its own, so that one of many costs little."""
+        return await again(attempt, f"{place.repo} {place.revision}", self._limits)
+
     async def json(self, place: Place, path: str, params: Mapping[str, Any]) -> tuple[Any, str | None]:
         """Return an answer of the hub's API, with the address of the next page if there is one.
 
         ``path`` follows ``/api/models/NAMESPACE/NAME``; so does that of the next page.
         Raises ModelRejected(UNAVAILABLE) when the hub says no, or sends to another repository; HubUnavailable.
         """
+        return await self.again(place, lambda: self._json(place, path, params))
+
+    async def _json(self, place: Place, path: str, params: Mapping[str, Any]) -> tuple[Any, str | None]:
         here = f"/api/models/{place.repo}"
         options = {"params": params} if params else {}  # empty ones would take away those of a next page
         async with self._get(place, f"{self._endpoint}{here}{path}", **options) as response:

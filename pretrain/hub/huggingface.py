@@ -6,7 +6,7 @@ are checked against them. Every call has a deadline that fires.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -58,19 +58,20 @@ class HuggingFaceHub:
     async def describe(self, repo: str, revision: Revision) -> tuple[RemoteFile, ...]:
         """List the files of a revision that may belong to a model, ordered by name, without a token."""
         place = _place(repo, revision)
-        return await self._reading(place, self._limits.answer, lambda reader: describe(reader, place))
+        async with self._reader(place, self._limits.answer) as reader:
+            return await describe(reader, place)
 
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         """Return a small file's bytes, without a token; its sha256 is checked."""
         place = _place(repo, revision, [file])
-        return await self._reading(place, self._limits.answer, lambda reader: download.read(reader, place, file))
+        async with self._reader(place, self._limits.answer) as reader:
+            return await reader.again(place, lambda: download.read(reader, place, file))
 
     async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:
         """Return bytes ``start`` to ``stop`` of a file, without a token; fewer only where the file ends."""
         place = _place(repo, revision, [file])
-        return await self._reading(
-            place, self._limits.answer, lambda reader: download.read_part(reader, place, file, start, stop)
-        )
+        async with self._reader(place, self._limits.answer) as reader:
+            return await reader.again(place, lambda: download.read_part(reader, place, file, start, stop))
 
     async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
         """Download just these files into a folder, each checked against its sha256 while it is written.
@@ -96,7 +97,8 @@ class HuggingFaceHub:
         """Whether the repository exists and is readable without a token, under this very spelling."""
         try:
             place = _place(repo)
-            await self._reading(place, self._limits.answer, lambda reader: look(reader, place))
+            async with self._reader(place, self._limits.answer) as reader:
+                await look(reader, place)
         except ModelRejected:
             return False
         return True
@@ -105,10 +107,6 @@ class HuggingFaceHub:
         """Make the repository readable without a token."""
         api = self._api(repo)
         await self._writing(repo, self._limits.answer, lambda: upload.open_to_all(api, repo))
-
-    async def _reading(self, place: Place, seconds: float, ask: Callable[[Reader], Awaitable[T]]) -> T:
-        async with self._reader(place, seconds) as reader:
-            return await again(lambda: ask(reader), place.repo, self._limits)
 
     @asynccontextmanager
     async def _reader(self, place: Place, seconds: float) -> AsyncIterator[Reader]:

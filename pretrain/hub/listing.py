@@ -57,7 +57,7 @@ async def look(reader: Reader, place: Place) -> None:
     try:
         info = _Info.model_validate(answer)
     except ValidationError as error:
-        raise Again(f"the hub's answer for {place.repo} cannot be read: {error.errors()[0]['loc']}") from error
+        raise HubUnavailable(f"the hub's answer for {place.repo} cannot be read: {error.errors()[0]['loc']}") from error
     elsewhere = info.id != place.repo or (revision and info.sha != place.revision)
     if elsewhere or info.private or info.gated or info.disabled:
         raise unreadable(place.repo, place.revision)
@@ -102,9 +102,14 @@ async def _items(reader: Reader, place: Place) -> list[_Item]:
 
 
 async def _described(reader: Reader, place: Place, item: _Item) -> RemoteFile:
-    """Return a file with its sha256, from the hub or from its bytes, which git's name for them proves to be right."""
+    """Return a file with its sha256, from the hub or from its bytes."""
     if item.lfs is not None:
         return RemoteFile(item.path, item.lfs.size, item.lfs.oid)
+    return RemoteFile(item.path, item.size, await reader.again(place, lambda: _hashed(reader, place, item)))
+
+
+async def _hashed(reader: Reader, place: Place, item: _Item) -> str:
+    """Return the sha256 of a file's bytes, which git's name for them proves to be right; raises Again."""
     raw = bytearray()
     async with reader.content(place, item.path) as content:
         async for chunk in reader.chunks(content, place):
@@ -114,4 +119,4 @@ async def _described(reader: Reader, place: Place, item: _Item) -> RemoteFile:
     git = hashlib.sha1(b"blob %d\0" % item.size + raw, usedforsecurity=False).hexdigest()
     if git != item.oid:
         raise Again(f"the hub's bytes of {item.path} of {place.repo} are not those that it lists")
-    return RemoteFile(item.path, item.size, hashlib.sha256(raw).hexdigest())
+    return hashlib.sha256(raw).hexdigest()
