@@ -16,11 +16,11 @@ from huggingface_hub import HfApi, close_session, constants, set_client_factory
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from pretrain.errors import ConfigError, HubUnavailable, ModelRejected, PretrainError, Refused
+from pretrain.errors import ConfigError, ModelRejected, PretrainError, Refused
 from pretrain.hub import RemoteFile, download, names, upload
 from pretrain.hub.anonymous import Place, Reader
 from pretrain.hub.asking import Limits, again, deadline
-from pretrain.hub.hub_errors import of_write, unreadable
+from pretrain.hub.hub_errors import Again, of_write, unreadable
 from pretrain.hub.listing import describe, look
 from pretrain.types import Revision
 
@@ -153,7 +153,7 @@ class HuggingFaceHub:
         except OSError as error:
             raise Refused(f"what is to be published cannot be read: {error}", code="InvalidFile") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise HubUnavailable(f"the hub's answer for {repo} cannot be read: {type(error).__name__}") from error
+            raise Again(f"the hub's answer for {repo} cannot be read: {type(error).__name__}") from error
 
 
 def stored_token() -> str | None:

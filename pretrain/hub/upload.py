@@ -53,12 +53,14 @@ class Waited:
 
 def guarded_client(endpoint: str, limits: Limits, waited: Waited) -> httpx2.Client:
     """Return an HTTP client that never stalls for ever, and sends no token to another host than the hub."""
+    timeout = httpx2.Timeout(limits.stall, connect=limits.connect)
 
     def before(request: httpx2.Request) -> None:
         if waited.given_up:
             raise Abandoned("nobody waits for this publication any more")
         if origin(str(request.url)) != origin(endpoint):
             request.headers.pop("authorization", None)
+        request.extensions["timeout"] = timeout.as_dict()  # some of the client's functions ask for none
 
     def after(response: httpx2.Response) -> None:
         seconds = wait_of(response.status_code, response.headers)
@@ -68,7 +70,7 @@ def guarded_client(endpoint: str, limits: Limits, waited: Waited) -> httpx2.Clie
     return httpx2.Client(
         event_hooks={"request": [before], "response": [after]},
         follow_redirects=True,
-        timeout=httpx2.Timeout(limits.stall, connect=limits.connect),
+        timeout=timeout,
     )
 
 
