@@ -12,7 +12,7 @@ from pretrain.rules import SUM_TOLERANCE, Flaw, Fraction, Name, Positive, Rules,
 from pretrain.types import CompetitionId, TaskName
 
 Family = Literal["llama", "mistral", "qwen2", "gemma", "gemma2", "phi", "gpt_neox", "falcon", "bart", "gpt2"]
-"""Architectures that a file may name; whether this version can build one is for ``models`` to say."""
+"""Architectures that a file may name: each has an entry in ``models.families``, which builds it."""
 
 
 class Task(Rules):
@@ -128,6 +128,22 @@ class Noise(Rules):
     )
 
 
+class NearCopies(Rules):
+    """When two models of a step are too close to be independent, and what becomes of the later one."""
+
+    losses: Annotated[float, Field(ge=0)] = Field(
+        default=0.002,
+        description="near below this rms of the windows' differences, as a share of the mean loss; 0: never",
+    )
+    weights: Annotated[float, Field(ge=0)] = Field(
+        default=0.05,
+        description="near below this rms of the sampled weights' differences, as a share of theirs; 0: never",
+    )
+    action: Literal["reported", "refused"] = Field(
+        default="reported", description="reported: named and judged as any other; refused: the later one is rejected"
+    )
+
+
 class Competition(Rules):
     """One competition as it is in force at some block."""
 
@@ -142,6 +158,7 @@ class Competition(Rules):
     reward: Reward
     alpha: Fraction = Field(default=0.5, description="share of the old average kept at each step")
     noise: Noise
+    near_copies: NearCopies = Field(default_factory=NearCopies, description="models too close to be independent")
     share: Annotated[float, Field(ge=0, le=1)] = Field(description="share of the subnet's weight")
 
     @model_validator(mode="after")

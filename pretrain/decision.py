@@ -8,10 +8,12 @@ from pretrain.chain import Snapshot
 from pretrain.commitment import Entry
 from pretrain.competition import Competition
 from pretrain.data import Samples
-from pretrain.errors import Cause
+from pretrain.errors import Cause, Reason
+from pretrain.fingerprint import Fingerprint, NearPair, copies, fingerprint, near_pairs
 from pretrain.outcome import Outcome, Rejected, Scored, witnessed
+from pretrain.ownership import precedence
 from pretrain.schedule import Schedule
-from pretrain.scoring import Reference, Result
+from pretrain.scoring import Judged, Reference, Result
 from pretrain.selection import Role, Selected, eligible, top_entries
 from pretrain.state import Record, Standings, State
 from pretrain.types import Block, Hotkey
@@ -36,22 +38,58 @@ class Decision:
     result: Result
     weights: Mapping[Hotkey, float]
     """Step weights, summing to 1; empty when nobody is competitive."""
+    near: tuple[NearPair, ...] = ()
+    """Models too close to be independent, whatever becomes of the later one."""
 
 
 def decide(
-    facts: Facts, outcomes: Sequence[Outcome], references: Sequence[Reference], samples: Samples, state: State
+    facts: Facts, outcomes: Sequence[Outcome], past: Sequence[Scored], samples: Samples, state: State
 ) -> Decision:
-    """Play the matches of a step and share its weight."""
+    """Refuse near copies where the competition says so, play the matches of a step and share its weight.
+
+    ``past`` are former champions that are measured beside the entries.
+    """
     competition = facts.competition
-    players = [
-        scoring.judged(o.entry.hotkey, o.entry.block, o.measurement.losses, samples, competition)
-        for o in outcomes
-        if isinstance(o, Scored)
-    ]
+    near = near_pairs(_fingerprints(facts, [*outcomes, *past], state), competition.near_copies)
+    if competition.near_copies.action == "refused":
+        outcomes = refuse_near_copies(outcomes, near)
+    players = [_judged(o, samples, competition) for o in outcomes if isinstance(o, Scored)]
+    former = [_judged(scored, samples, competition) for scored in past]
+    references = tuple(Reference(player.hotkey, player.block, player.score) for player in former)
     gains = {o.entry.hotkey: state.record(o.entry).gain for o in outcomes}
     known = {hotkey: gain for hotkey, gain in gains.items() if gain is not None}
     result = scoring.decide(players, references, known, competition, facts.snapshot.block)
-    return Decision(tuple(outcomes), tuple(references), result, scoring.step_weights(result, competition.reward))
+    return Decision(tuple(outcomes), references, result, scoring.step_weights(result, competition.reward), near)
+
+
+def refuse_near_copies(outcomes: Sequence[Outcome], near: tuple[NearPair, ...]) -> list[Outcome]:
+    """Return the outcomes in which each model that is a near copy of another one's is refused."""
+    refused = {
+        later: Rejected(
+            later, Reason.NEAR_COPY, f"near {pair.earlier.commitment.repo} of {pair.earlier.hotkey}: {pair}"
+        )
+        for later, pair in copies(near).items()
+    }
+    return [refused.get(outcome.entry, outcome) for outcome in outcomes]
+
+
+def _fingerprints(facts: Facts, outcomes: Sequence[Outcome], state: State) -> dict[Entry, Fingerprint]:
+    """Return what is known of the scored models, the earliest owner of its weights first.
+
+    An owner that moved to another competition is as early as its weights are: who made a near copy between the two
+    commitments comes later.
+    """
+
+    def since(scored: Scored) -> tuple[int, bytes, bytes]:
+        owner = state.owners.get(scored.measurement.weights)
+        return precedence(owner.since if owner else scored.entry, facts.snapshot.tie_hashes)
+
+    scored = sorted((o for o in outcomes if isinstance(o, Scored)), key=since)
+    return {o.entry: fingerprint(o.measurement.losses, o.measurement.sketch) for o in scored}
+
+
+def _judged(scored: Scored, samples: Samples, competition: Competition) -> Judged:
+    return scoring.judged(scored.entry.hotkey, scored.entry.block, scored.measurement.losses, samples, competition)
 
 
 def after(state: State, facts: Facts, decision: Decision) -> State:

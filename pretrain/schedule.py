@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from pretrain import canonical
-from pretrain.competition import Competition, Constraints, Epsilon, Mix, Noise, Reward
+from pretrain.competition import Competition, Constraints, Epsilon, Mix, NearCopies, Noise, Reward
 from pretrain.references import unknown_names
 from pretrain.rules import SUM_TOLERANCE, Flaw, Fraction, Name, Path, Positive, Rules, invalid
 from pretrain.step_rules import Selection, Timing, Weights
@@ -96,6 +96,7 @@ class Contest(Rules):
     reward: Reward
     alpha: Fraction = Field(default=0.5, description="share of the old average kept at each step")
     noise: Noise
+    near_copies: NearCopies = Field(default_factory=NearCopies, description="models too close to be independent")
 
 
 class Slot(Rules):
@@ -109,6 +110,7 @@ class Slot(Rules):
     reward: Reward | None = Field(default=None, description="in place of the competition's")
     alpha: Fraction | None = Field(default=None, description="in place of the competition's")
     noise: Noise | None = Field(default=None, description="in place of the competition's")
+    near_copies: NearCopies | None = Field(default=None, description="in place of the competition's, as a whole")
 
 
 class Phase(Rules):

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pretrain import scoring
 from pretrain.competition import Competition
 from pretrain.decision import Facts, after, decide, may_wait, waited
 from pretrain.describe import describe_all
@@ -16,7 +15,6 @@ from pretrain.node import Node
 from pretrain.outcome import Outcome, Scored, Undecided
 from pretrain.report import Report
 from pretrain.reporting import Measured, abandoned_report, step_report
-from pretrain.scoring import Reference
 from pretrain.selection import champion_of, crowned
 from pretrain.state import Reign, State
 
@@ -54,8 +52,8 @@ async def step(node: Node, state: State) -> tuple[State, Report | None]:
     if missing and may_wait(known, facts):
         return waited(state, facts), abandoned_report(facts, measured, missing)
     reigns = unmeasured(facts.selected.references, outcomes)
-    references = await measure_references(node, reigns, job)
-    decision = decide(facts, outcomes, references, samples, judged)
+    past = await measure_references(node, reigns, job)
+    decision = decide(facts, outcomes, past, samples, judged)
     new_state = after(judged, facts, decision)
     node.store.keep(crowned(new_state, node.schedule))
     return new_state, step_report(facts, measured, decision, new_state)
@@ -88,7 +86,7 @@ def unmeasured(reigns: Sequence[Reign], outcomes: Sequence[Outcome]) -> list[Rei
     return [reign for reign in reigns if reign.entry not in tried | scored]
 
 
-async def measure_references(node: Node, reigns: Sequence[Reign], job: Job) -> list[Reference]:
+async def measure_references(node: Node, reigns: Sequence[Reign], job: Job) -> list[Scored]:
     """Measure past champions that are not judged as entries, from this machine's disk alone.
 
     One whose bytes are gone or spoilt, or that cannot be measured, is no reference.
@@ -107,7 +105,5 @@ async def measure_references(node: Node, reigns: Sequence[Reign], job: Job) -> l
             if error.cause is None:
                 raise
             continue
-        hotkey, block = reign.entry.hotkey, reign.entry.block
-        score = scoring.judged(hotkey, block, measurement.losses, job.samples, job.competition).score
-        references.append(Reference(hotkey, block, score))
+        references.append(Scored(reign.entry, measurement))
     return references

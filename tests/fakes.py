@@ -30,6 +30,7 @@ from pretrain.errors import (
 )
 from pretrain.evaluate import Measurement
 from pretrain.evaluate.deadline import Health, Speed
+from pretrain.fingerprint import SKETCHED, Sketch
 from pretrain.hub import Hub, RemoteFile
 from pretrain.models.files import CONFIG, WEIGHTS, index_file, model_files
 from pretrain.models.header import StoredTensor, digest_of_tensors, parse_header, read_header, weights_digest
@@ -307,6 +308,8 @@ class FakeEvaluator:
     inspected: list[Preview] = field(default_factory=list)
     measured: list[Digest] = field(default_factory=list)
     limits: list[float | None] = field(default_factory=list)
+    sketches: dict[Digest, Sketch] = field(default_factory=dict)
+    """Weights digest -> what to show in place of a sketch that is like no other's."""
     jitter: float = 0.0
     """How far the windows of a model lie from what its tensors say, up and down by turns, as a share of it."""
 
@@ -336,7 +339,15 @@ class FakeEvaluator:
         levels = {tensor.name: _value(model, tensor) for tensor in read_header(model / WEIGHTS)}
         swing = np.resize([1 + self.jitter, 1 - self.jitter], next(iter(samples.tokens.values())).shape[0])
         losses = {task: levels[task] * swing for task in samples.tokens}
-        return Measurement(losses, self.misread or weights, samples.digest, self.engine, 0.0)
+        shown = self.sketches.get(weights) or sketch(weights)
+        return Measurement(losses, self.misread or weights, samples.digest, self.engine, 0.0, shown)
+
+
+def sketch(salt: str, *, noise: float = 0.0) -> Sketch:
+    """Return a sketch that only equal salts share, moved by ``noise`` as a share of its weights."""
+    rng = np.random.default_rng(list(salt.encode()))
+    values = rng.standard_normal(SKETCHED) + noise * rng.standard_normal(SKETCHED)
+    return Sketch(Digest("5" * 64), values.astype(np.float32))
 
 
 def _value(folder: Path, tensor: StoredTensor) -> float:

@@ -20,6 +20,7 @@ from pretrain.evaluate import Measurement
 from pretrain.evaluate.answer import encode_measurement, encode_rejection
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.request import Request, read_samples
+from pretrain.fingerprint import SKETCHED, Sketch
 from pretrain.types import Digest
 
 
@@ -32,7 +33,8 @@ def note(raw: bytes, text: str) -> Path:
 def honest(file: BinaryIO) -> Measurement:
     samples = read_samples(file)
     losses = {task: np.arange(len(tokens), dtype=np.float64) for task, tokens in samples.tokens.items()}
-    return Measurement(losses, Digest("0" * 64), samples.digest, engine_version("cpu"), 0.5)
+    sketch = Sketch(Digest("0" * 64), np.ones(SKETCHED, np.float32))
+    return Measurement(losses, Digest("0" * 64), samples.digest, engine_version("cpu"), 0.5, sketch)
 
 
 def answers(_raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:

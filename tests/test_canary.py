@@ -16,6 +16,7 @@ from pretrain.errors import Cause, EvaluatorUnavailable, ModelRejected, Reason
 from pretrain.evaluate import Measurement, canary
 from pretrain.evaluate.canary import CONSTRAINTS, TOLERANCE, VOCABULARY, Canary, canary_samples, expected, write_canary
 from pretrain.evaluate.loss import window_losses
+from pretrain.evaluate.sketch import sketch_of
 from pretrain.models.header import weights_digest
 from pretrain.models.load import load, load_with_digest
 from pretrain.types import Digest, TaskName
@@ -34,7 +35,9 @@ class InProcess:
     ) -> Measurement:
         network, weights = load_with_digest(model, constraints, VOCABULARY, "cpu")
         losses = {task: window_losses(network, ids, batch=4, chunk=64) for task, ids in samples.tokens.items()}
-        return self._spoil(Measurement(losses, weights, samples.digest, self.engine, 0.1))
+        return self._spoil(
+            Measurement(losses, weights, samples.digest, self.engine, 0.1, sketch_of(network, samples.digest))
+        )
 
 
 class Failing:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import block_hash, model, one_competition, schedule_of, task, weights_of
+from fakes import block_hash, model, one_competition, schedule_of, sketch, task, weights_of
 
 from pretrain.chain import Neuron, Snapshot
 from pretrain.commitment import Commitment, Entry
@@ -16,7 +16,6 @@ from pretrain.evaluate import Measurement
 from pretrain.outcome import Outcome, Rejected, Scored, Undecided
 from pretrain.ownership import Owner
 from pretrain.schedule import Schedule
-from pretrain.scoring import Reference
 from pretrain.selection import Role, Selected
 from pretrain.state import Record, Reign, Standings, State
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision, Uid
@@ -37,7 +36,8 @@ A, B, C = entry("A", 10), entry("B", 20), entry("C", 30)
 
 def scored(one: Entry, *losses: float) -> Scored:
     row = np.array(losses * (4 // len(losses)))
-    return Scored(one, Measurement({task("prose"): row}, Digest("w"), SAMPLES.digest, "engine", 0.0))
+    shown = sketch(one.hotkey)
+    return Scored(one, Measurement({task("prose"): row}, Digest("w"), SAMPLES.digest, "engine", 0.0, shown))
 
 
 def facts_of(roles: dict[Entry, Role], *others: Entry, schedule: Schedule | None = None) -> Facts:
@@ -47,7 +47,7 @@ def facts_of(roles: dict[Entry, Role], *others: Entry, schedule: Schedule | None
     return Facts(snapshot, rules, rules.at(S)[0], Selected(roles, (), {}, ()))
 
 
-def judge(facts: Facts, state: State, *outcomes: Outcome, past: tuple[Reference, ...] = ()) -> tuple[State, Decision]:
+def judge(facts: Facts, state: State, *outcomes: Outcome, past: tuple[Scored, ...] = ()) -> tuple[State, Decision]:
     decision = decide(facts, outcomes, past, SAMPLES, state)
     return after(state, facts, decision), decision
 
@@ -166,7 +166,7 @@ def test_the_smallest_gain_of_a_commitment_is_kept() -> None:
 
     better, _ = judge(facts, before, scored(A, 2.0), scored(B, 1.0))
     worse, _ = judge(facts, better, scored(A, 2.0), scored(B, 1.75))
-    past, _ = judge(facts, worse, scored(A, 2.0), scored(B, 1.0), past=(Reference(Hotkey("gone"), Block(5), 1.0),))
+    past, _ = judge(facts, worse, scored(A, 2.0), scored(B, 1.0), past=(scored(entry("gone", 5), 1.0),))
 
     assert [state.record(B).gain for state in (better, worse, past)] == [0.25, 0.125, 0.0]
 

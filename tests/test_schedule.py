@@ -165,8 +165,8 @@ def test_digests_do_not_depend_on_the_order_of_keys(data: st.DataObject) -> None
 def test_digests_are_pinned_so_that_no_library_may_change_them() -> None:
     schedule = parsed()
     assert (schedule.digest, schedule.competition_digest(schedule.at(Block(100))[0])) == (
-        "da11645888e07b04fb2de728c7b8ea8af7b94a7861f3eb9cb456f4590bcda77e",
-        "10e4459c05f3c4ff4fe04cccb3f526d22662c33040c7b449da135540555d9eab",
+        "49f17c316a95631e52259e5676eef9a4939c1dc8dae8a85cfad9fa5864448328",
+        "ed52decfebf3f3c98d9a139c43609ddbad00e558312818c88ded8c30b7773f96",
     )
 
 

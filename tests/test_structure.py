@@ -14,7 +14,8 @@ PROGRAMS = ("neurons/", "pretrain/localnet/", "pretrain/commands/")
 
 CORE = [
     "chain/__init__", "commitment", "competition", "data/__init__", "decision", "describe", "errors",
-    "evaluate/__init__", "hub/__init__", "judge", "node", "outcome", "ownership", "preview", "report", "reporting",
+    "evaluate/__init__", "fingerprint", "hub/__init__", "judge", "node", "outcome", "ownership", "preview", "report",
+    "reporting",
     "rules",
     "schedule", "scoring", "selection", "state", "step", "step_rules", "types",
 ]  # fmt: skip

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import sketch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TOKENIZER, tiny_constraints, tiny_llama
@@ -318,17 +320,24 @@ def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def honest() -> Measurement:
     losses = {task: np.linspace(1, 2, len(tokens)) for task, tokens in samples().tokens.items()}
-    return Measurement(losses, Digest("a" * 64), samples().digest, ENGINE, 1.5)
+    return Measurement(losses, Digest("a" * 64), samples().digest, ENGINE, 1.5, sketch("honest"))
 
 
 def test_an_honest_answer_is_read_as_it_was_given() -> None:
     found = decode(encode_measurement(honest()), samples(), ENGINE)
     assert {t: v.tobytes() for t, v in found.losses.items()} == {t: v.tobytes() for t, v in honest().losses.items()}
     assert (found.weights, found.samples, found.engine, found.seconds) == ("a" * 64, samples().digest, ENGINE, 1.5)
+    assert (found.sketch.shapes, found.sketch.values.tobytes()) == ("5" * 64, sketch("honest").values.tobytes())
 
 
 def changed(**fields: object) -> bytes:
     return encode_measurement(Measurement(**{**vars(honest()), **fields}))
+
+
+def with_weight(value: float) -> bytes:
+    values = honest().sketch.values.copy()
+    values[0] = value
+    return changed(sketch=replace(honest().sketch, values=values))
 
 
 def with_loss(value: float) -> bytes:
@@ -355,6 +364,12 @@ def with_loss(value: float) -> bytes:
         with_loss(float("nan")),
         with_loss(float("inf")),
         with_loss(-0.5),
+        with_loss(1e39),
+        with_weight(float("nan")),
+        with_weight(float("inf")),
+        encode_measurement(honest())[:-4],
+        encode_measurement(honest()) + bytes(4),
+        changed(sketch=replace(sketch("honest"), shapes=Digest("short"))),
     ],
 )
 def test_an_answer_that_no_child_of_ours_gives_is_garbage(raw: bytes) -> None:

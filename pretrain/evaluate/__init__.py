@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pretrain.competition import Constraints
 from pretrain.data import Samples
+from pretrain.fingerprint import Sketch
 from pretrain.preview import Preview
 from pretrain.types import Digest, TaskName
 
@@ -28,6 +29,8 @@ class Measurement:
     """The engine version: library versions, attention kernel, device kind, dtype rule."""
     seconds: float
     """Wall time of the child; for people, never for a decision."""
+    sketch: Sketch
+    """Of the weights that were loaded, at places that the samples' digest decides."""
 
 
 class Evaluator(Protocol):

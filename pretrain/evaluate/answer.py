@@ -1,6 +1,7 @@
 """What the child that judged a model sends back; it touched a stranger's files, so it is read as a stranger's words.
 
-Layout: 4 bytes big-endian N, N bytes of JSON, then the losses as little-endian float64, task by task in order of name.
+Layout: 4 bytes big-endian N, N bytes of JSON, then the losses as little-endian float64, task by task in order of name,
+then the sketch's values as little-endian float32.
 """
 
 import json
@@ -14,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pretrain.data import Samples
 from pretrain.errors import ModelRejected, Reason
 from pretrain.evaluate import Measurement
+from pretrain.fingerprint import SKETCHED, Sketch
 from pretrain.types import Digest, TaskName
 
 _LENGTH_BYTES = 4
 _MAX_HEADER_BYTES = 64_000
 _LOSS = np.dtype("<f8")
+_WEIGHT = np.dtype("<f4")
+_SKETCH_BYTES = _WEIGHT.itemsize * SKETCHED
 _Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -34,6 +38,7 @@ class _Measured(BaseModel):
     engine: Annotated[str, Field(max_length=400)]
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     windows: dict[str, Annotated[int, Field(ge=0)]]
+    shapes: _Hex
 
 
 class _Rejected(BaseModel):
@@ -50,7 +55,8 @@ _Header: TypeAdapter[_Measured | _Rejected] = TypeAdapter(
 
 def most_bytes(samples: Samples) -> int:
     """Return how long an honest answer for these samples can be."""
-    return _LENGTH_BYTES + _MAX_HEADER_BYTES + _LOSS.itemsize * sum(len(tokens) for tokens in samples.tokens.values())
+    losses = _LOSS.itemsize * sum(len(tokens) for tokens in samples.tokens.values())
+    return _LENGTH_BYTES + _MAX_HEADER_BYTES + losses + _SKETCH_BYTES
 
 
 def encode_measurement(measurement: Measurement) -> bytes:
@@ -63,8 +69,10 @@ def encode_measurement(measurement: Measurement) -> bytes:
         "engine": measurement.engine,
         "seconds": measurement.seconds,
         "windows": {task: len(values) for task, values in losses.items()},
+        "shapes": measurement.sketch.shapes,
     }
-    return _frame(header) + b"".join(values.astype(_LOSS).tobytes() for values in losses.values())
+    body = b"".join(values.astype(_LOSS).tobytes() for values in losses.values())
+    return _frame(header) + body + measurement.sketch.values.astype(_WEIGHT).tobytes()
 
 
 def encode_rejection(rejection: ModelRejected) -> bytes:
@@ -76,7 +84,7 @@ def decode(raw: bytes, samples: Samples, engine: str) -> Measurement:
     """Read an answer for these samples from this engine.
 
     Raises ModelRejected when that is what it says, and GarbageError when it is malformed, is about other samples, is
-    from another engine, or holds a loss that no sum of negative log-likelihoods can be.
+    from another engine, or holds a loss that no mean of float32 losses can be, or a weight that is not finite.
     """
     length = int.from_bytes(raw[:_LENGTH_BYTES], "big")
     header, body = raw[_LENGTH_BYTES : _LENGTH_BYTES + length], raw[_LENGTH_BYTES + length :]
@@ -89,8 +97,11 @@ def decode(raw: bytes, samples: Samples, engine: str) -> Measurement:
     if isinstance(answer, _Rejected):
         raise ModelRejected(Reason(answer.reason), answer.detail)
     _check(answer, samples, engine)
-    losses = _losses(body, {task: len(samples.tokens[task]) for task in sorted(samples.tokens)})
-    return Measurement(losses, Digest(answer.weights), Digest(answer.samples), answer.engine, answer.seconds)
+    windows = {task: len(samples.tokens[task]) for task in sorted(samples.tokens)}
+    losses = _losses(body[: _LOSS.itemsize * sum(windows.values())], windows)
+    sketch = _sketch(body[_LOSS.itemsize * sum(windows.values()) :], Digest(answer.shapes))
+    weights, scored = Digest(answer.weights), Digest(answer.samples)
+    return Measurement(losses, weights, scored, answer.engine, answer.seconds, sketch)
 
 
 def _frame(header: Mapping[str, object]) -> bytes:
@@ -113,8 +124,17 @@ def _losses(body: bytes, windows: Mapping[TaskName, int]) -> dict[TaskName, npt.
         raise GarbageError(f"{len(body)} bytes of losses for {sum(windows.values())} windows")
     losses: dict[TaskName, npt.NDArray[np.float64]] = {}
     values = np.frombuffer(body, dtype=_LOSS).astype(np.float64)
-    if not (np.isfinite(values) & (values >= 0)).all():
-        raise GarbageError("a loss that is negative or not finite")
+    if not ((values >= 0) & (values <= np.finfo(np.float32).max)).all():
+        raise GarbageError("a loss that is negative, or not finite in float32")
     for task, count in windows.items():
         losses[task], values = values[:count], values[count:]
     return losses
+
+
+def _sketch(body: bytes, shapes: Digest) -> Sketch:
+    if len(body) != _SKETCH_BYTES:
+        raise GarbageError(f"{len(body)} bytes of weights for a sketch of {SKETCHED}")
+    values = np.frombuffer(body, dtype=_WEIGHT).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise GarbageError("a sampled weight that is not finite")
+    return Sketch(shapes, values)

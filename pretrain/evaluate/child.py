@@ -14,6 +14,7 @@ from pretrain.evaluate.answer import encode_measurement, encode_rejection
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.loss import window_losses
 from pretrain.evaluate.request import Request, read_samples
+from pretrain.evaluate.sketch import sketch_of
 from pretrain.models.load import load_with_digest
 
 
@@ -42,4 +43,6 @@ def measure(request: Request, samples: Samples) -> Measurement:
         task: window_losses(model, tokens, batch=request.batch, chunk=request.chunk)
         for task, tokens in sorted(samples.tokens.items())
     }
-    return Measurement(losses, weights, samples.digest, engine_version(request.device), time.monotonic() - begun)
+    sketch = sketch_of(model, samples.digest)
+    engine = engine_version(request.device)
+    return Measurement(losses, weights, samples.digest, engine, time.monotonic() - begun, sketch)
