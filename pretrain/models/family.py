@@ -61,13 +61,13 @@ def plain_head(model: PreTrainedModel) -> Head:
 def biased_head(model: PreTrainedModel) -> Head:
     """Return the product with the output embedding plus its bias (Phi)."""
     product, bias = plain_head(model), model.lm_head.bias.float()
-    return lambda states: product(states) + bias
+    return lambda states: product(states).add_(bias)
 
 
 def capped_head(model: PreTrainedModel) -> Head:
     """Return the product soft-capped at c, c tanh(x / c) (Gemma 2, arXiv 2408.00118, section 2)."""
     product, cap = plain_head(model), model.config.final_logit_softcapping
-    return product if cap is None else lambda states: torch.tanh(product(states) / cap) * cap
+    return product if cap is None else lambda states: product(states).div_(cap).tanh_() * cap
 
 
 def base_states(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
