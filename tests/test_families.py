@@ -98,6 +98,16 @@ def test_the_library_computes_the_same_logits_from_a_published_folder(tmp_path: 
 
 
 @each_family
+def test_in_bfloat16_the_states_are_the_librarys_up_to_rounding(tmp_path: Path, family: str) -> None:
+    save(network(family, torch.bfloat16), tmp_path, CONSTRAINTS)
+    ours = load(tmp_path, CONSTRAINTS, VOCABULARY, "cpu")
+    theirs: Any = FAMILIES[family].network.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        found, expected = hidden_states(ours, tokens()), hidden_states(theirs, tokens())
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.03)
+
+
+@each_family
 def test_no_network_that_we_build_or_publish_has_a_window_shorter_than_the_competitions(family: str) -> None:
     longer = tiny_constraints(sequence_length=5000)
     published = json.loads(tiny_families(positions=5000)[family].config_json(longer))
