@@ -14,11 +14,11 @@ from pretrain.errors import ConfigError
 from pretrain.evaluate import canary
 from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
-from pretrain.hub.folder import FolderHub
+from pretrain.hub import Hub
 from pretrain.hub.room import Budget
 from pretrain.hub.store import ModelStore
 from pretrain.schedule import Schedule
-from pretrain.settings import Judge, Secrets, Store, Subtensor
+from pretrain.settings import Judge, Store, Subtensor
 from pretrain.settings import Wallet as WalletSettings
 from pretrain.types import Hotkey
 from pretrain.wallet import Wallet, open_wallet
@@ -32,6 +32,7 @@ def start_logging() -> Console:
     handler = RichHandler(console=console, show_path=False) if console.is_terminal else plain
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
     logging.getLogger("bittensor").setLevel(logging.WARNING)  # it tells of every try; we tell of the outage
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request, with signed addresses
     return console
 
 
@@ -57,21 +58,22 @@ def subnet(schedule: Schedule, netuid: int | None) -> int:
     return schedule.netuid if netuid is None else netuid
 
 
-def open_hub(folder: Path) -> FolderHub:
-    """Open the hub with the token of the environment, if any."""
-    token = Secrets().hf_token
-    return FolderHub(folder, None if token is None else token.get_secret_value())
+def open_hub(hub: str) -> Hub:
+    """Open the hub to read, as anybody may; raises ConfigError."""
+    return opening.open_hub(hub)
+
+
+def open_hub_to_write(hub: str) -> Hub:
+    """Open the hub with the token to publish with; raises ConfigError when there is none."""
+    token = opening.find_token(hub)
+    if not token:
+        raise ConfigError("HF_TOKEN is not set: put the hub's token that owns the namespace in the environment or .env")
+    return opening.open_hub(hub, token)
 
 
 def open_store(folder: Path, store: Store) -> ModelStore:
     """Open the models that a daemon keeps in its folder, within its budget; raises EvaluatorUnavailable."""
     return ModelStore(folder / "models", Budget.of_gb(store.max_gb, store.min_free_gb))
-
-
-def need_token() -> None:
-    """Raise ConfigError when there is no token to publish with."""
-    if Secrets().hf_token is None:
-        raise ConfigError("HF_TOKEN is not set: put the hub's token that owns the namespace in the environment or .env")
 
 
 def build_evaluator(judge: Judge, device: str, sampler: Sampler) -> ProcessEvaluator:

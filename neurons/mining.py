@@ -77,8 +77,7 @@ async def _act(settings: Settings, console: Console, stop: threading.Event) -> i
 
 async def _run(settings: RunSettings, console: Console, stop: threading.Event) -> int:
     """Train, score and publish; what is done already is not done again."""
-    collaborators.need_token()
-    hub = collaborators.open_hub(settings.hub_folder)
+    hub = collaborators.open_hub_to_write(settings.hub)
     async with _publication(settings) as (publication, chain):
         log.info("to be published on network %s, netuid %d", publication.network, publication.netuid)
         await _train(settings, console, stop)
@@ -111,7 +110,7 @@ async def _train(settings: TrainSettings, console: Console, stop: threading.Even
 
 
 async def _fetch(settings: TrainSettings) -> Path:
-    hub, store = collaborators.open_hub(settings.hub_folder), collaborators.open_store(settings.dir, settings.store)
+    hub, store = collaborators.open_hub(settings.hub), collaborators.open_store(settings.dir, settings.store)
     return await fetch_start(settings.train.start or "", hub, store)
 
 
@@ -125,7 +124,7 @@ async def _score(settings: ScoreSettings) -> Verdict:
         reading = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None)
         bench = Bench(
             chain=await stack.enter_async_context(reading),
-            hub=collaborators.open_hub(settings.hub_folder),
+            hub=collaborators.open_hub(settings.hub),
             store=collaborators.open_store(settings.dir, settings.store),
             sampler=sampler,
             evaluator=evaluator,
@@ -139,10 +138,9 @@ async def _score(settings: ScoreSettings) -> Verdict:
 
 
 async def _publish(settings: PublishSettings) -> None:
-    collaborators.need_token()
+    hub = collaborators.open_hub_to_write(settings.hub)
     async with _publication(settings) as (publication, chain):
         write_status(settings.dir, doing="publishing")
-        hub = collaborators.open_hub(settings.hub_folder)
         _model(settings)
         entry = await _patiently(lambda: publish(publication, chain, hub, settings.dir / JOURNAL, log.info), settings)
     write_status(settings.dir, doing="published", block=entry.block)

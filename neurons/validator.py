@@ -65,7 +65,7 @@ async def main(settings: ValidatorSettings) -> None:
         evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)
-        hub = collaborators.open_hub(settings.hub_folder)
+        hub = collaborators.open_hub(settings.hub)
         memory = Memory(settings.dir / "state.sqlite")
         mind = Mind(memory.load())
         voice = Voice(settings.dir, hotkey, schedule, mind)

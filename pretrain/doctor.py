@@ -235,7 +235,7 @@ def token(facts: Facts) -> Check:
         return _green("token", "not needed: a validator reads without one")
     if not facts.token:
         return _red("token", "HF_TOKEN is not set", "put the hub's token, which owns the namespace, there or in .env")
-    return _green("token", "HF_TOKEN is set")
+    return _green("token", "there is one to publish with")
 
 
 CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {

@@ -23,14 +23,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pretrain.errors import ConfigError
-
 PREFIX = "PRETRAIN_"
 """Of every environment variable that is no secret."""
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _URL = r"wss?://[^\s,/]+(/[^\s,]*)?"
-_LATER = "comes with a later version"
+_HUB = "huggingface, the public hub (HF_ENDPOINT: another of its kind); or folder:PATH, an embedded one"
 
 
 def _matching(pattern: str, right: str) -> AfterValidator:
@@ -94,7 +92,7 @@ def _network(text: str) -> str:
 
 NetworkName = Annotated[str, AfterValidator(_network)]
 Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
-HubName = Annotated[str, _matching(r"folder:.+|huggingface", "folder:PATH")]
+HubName = Annotated[str, _matching(r"folder:.+|huggingface", "huggingface or folder:PATH")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -242,12 +240,7 @@ class Settings(BaseSettings):
 
 class _Entered(Settings):
     competition: Annotated[int, Field(ge=0, le=99)] = Field(default=0, description="id of the competition")
-    hub: HubName = Field(default="huggingface", description=f"folder:PATH, an embedded hub; huggingface {_LATER}")
-
-    @property
-    def hub_folder(self) -> Path:
-        """The embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
-        return hub_folder(self.hub)
+    hub: HubName = Field(default="huggingface", description=_HUB)
 
 
 class _Connected(Settings):
@@ -295,16 +288,11 @@ class ValidatorSettings(_Connected):
     """``validator.py``."""
 
     dir: Path = Field(default=Path("validator"), description="folder for everything that the program keeps")
-    hub: HubName = Field(default="huggingface", description=f"folder:PATH, an embedded hub; huggingface {_LATER}")
+    hub: HubName = Field(default="huggingface", description=_HUB)
     wallet: Wallet = Wallet()
     judge: Judge = Judge()
     store: Store = Store()
     wandb: Wandb = Wandb()
-
-    @property
-    def hub_folder(self) -> Path:
-        """The embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
-        return hub_folder(self.hub)
 
 
 class Secrets(BaseSettings):
@@ -314,10 +302,10 @@ class Secrets(BaseSettings):
 
     hf_token: SecretStr | None = Field(default=None, validation_alias="HF_TOKEN")
     """Owns the namespace that a miner publishes under."""
+    hf_endpoint: str | None = Field(default=None, validation_alias="HF_ENDPOINT")
+    """Address of the public hub, when it is another one: no secret, but it goes where the token goes."""
 
 
-def hub_folder(hub: str) -> Path:
-    """Return the embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
-    if not hub.startswith("folder:"):
-        raise ConfigError(f"--hub {hub!r}: the public hub {_LATER}; give folder:PATH")
-    return Path(hub.removeprefix("folder:")).expanduser()
+def hub_folder(hub: str) -> Path | None:
+    """Return the embedded hub's folder; None for the public hub."""
+    return Path(hub.removeprefix("folder:")).expanduser() if hub.startswith("folder:") else None

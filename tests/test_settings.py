@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pretrain.command_line import Program, read
 from pretrain.errors import ConfigError
-from pretrain.settings import RunSettings, Secrets, Settings, TrainSettings, ValidatorSettings, shares
+from pretrain.settings import RunSettings, Secrets, Settings, TrainSettings, ValidatorSettings, hub_folder, shares
 
 PROGRAM = Program("neurons/miner.py run", "Trains, scores and publishes.", "  neurons/miner.py run --repo a/b")
 REVISION = "0123456789" * 4
@@ -37,7 +37,7 @@ def test_flags_are_those_of_the_ecosystem() -> None:
     )
     assert (settings.wallet.name, settings.wallet.hotkey, settings.wallet.path) == ("alice", "h1", Path("/wallets"))
     assert (settings.subtensor.file, settings.netuid) == (Path("/tmp/chain.sqlite"), 3)  # noqa: S108 - only a name
-    assert (settings.hub_folder, settings.repo, settings.competition) == (Path("/tmp/hub"), "alice/model", 1)  # noqa: S108
+    assert (hub_folder(settings.hub), settings.repo, settings.competition) == (Path("/tmp/hub"), "alice/model", 1)  # noqa: S108
     assert (settings.publish.anyway, settings.model.layers, settings.train.tokens) == (True, 3, 5)
     assert (settings.train.mix, settings.train.start) == ("prose=0.85,code=0.15", f"bob/model@{REVISION}")
 
@@ -88,7 +88,7 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(monkeypatch
         (["--store.max_gb", "0"], "--store.max_gb '0': expected greater than 0"),
         (["--store.min_free_gb", "-1"], "--store.min_free_gb '-1': expected greater than or equal to 0"),
         (["--netuid", "70000"], "--netuid '70000': expected less than or equal to 65535"),
-        (["--hub", "/hub"], "--hub '/hub': expected folder:PATH"),
+        (["--hub", "/hub"], "--hub '/hub': expected huggingface or folder:PATH"),
         (["--competition", "100"], "--competition '100': expected less than or equal to 99"),
         (["--walet.name", "x"], "--walet.name: no such flag; did you mean --wallet.name? (see neurons/miner.py"),
         (["--wallet.nam", "x"], "--wallet.nam: no such flag; did you mean --wallet.name?"),
@@ -128,10 +128,9 @@ def test_a_misspelt_variable_is_told_and_not_ignored(
     assert told("--repo", "a/b").startswith(message)
 
 
-def test_a_hub_that_comes_later_is_named_when_it_is_needed() -> None:
+def test_without_a_word_the_hub_is_the_public_one() -> None:
     settings = read(RunSettings, ["--repo", "a/b"], PROGRAM)
-    with pytest.raises(ConfigError, match=r"--hub 'huggingface': the public hub comes with a later version"):
-        _ = settings.hub_folder
+    assert (settings.hub, hub_folder(settings.hub)) == ("huggingface", None)
 
 
 def test_without_a_word_the_network_is_the_main_one() -> None:

@@ -36,10 +36,14 @@ PURE_MODULES = {
 }
 """What the core may import besides itself: functions that read a text, or a file they are given."""
 
+HUB_CLIENT = tuple(
+    f"pretrain/hub/{name}.py" for name in ("anonymous", "hub_errors", "huggingface", "upload")
+)
 BORDERS = {
     "bittensor": ("pretrain/chain/bittensor.py", "pretrain/wallet.py"),
     "bittensor_core": ("pretrain/chain/node/codec.py", "pretrain/chain/node/extrinsics.py"),
-    "huggingface_hub": ("pretrain/hub/huggingface.py",),
+    "httpx2": HUB_CLIENT,
+    "huggingface_hub": HUB_CLIENT,
     "sqlite3": ("pretrain/memory.py", "pretrain/chain/"),
     "wandb": ("pretrain/tracking.py",),
     "websockets": ("pretrain/chain/text_socket.py", "pretrain/chain/node/"),

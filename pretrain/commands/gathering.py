@@ -18,14 +18,15 @@ from pretrain import competition_file
 from pretrain.chain import Chain, Network, Standing, ledger
 from pretrain.chain.local import LocalChain
 from pretrain.commands import device
-from pretrain.commands.opening import open_chain
+from pretrain.commands.opening import find_token, open_chain, open_hub
 from pretrain.commands.unwaited import Unwaited
 from pretrain.commitment import Entry
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.facts import Asked, Contests, Facts, Trouble
+from pretrain.hub.asking import Limits
 from pretrain.schedule import Schedule
-from pretrain.settings import RunSettings, Secrets, Subtensor, ValidatorSettings
+from pretrain.settings import RunSettings, Subtensor, ValidatorSettings, hub_folder
 from pretrain.types import Block, CompetitionId, Hotkey
 from pretrain.wallet import Keypair, Wallet, coldkey_address, open_wallet
 
@@ -34,6 +35,7 @@ DEADLINE = 20.0
 TRIES, TRYING = 4, 0.8
 """How often a silent node is asked at the most, and the share of the time that this takes without the pauses: so that
 it is the chain that says why it was given up."""
+_ANY_REPOSITORY = "nobody/nothing"
 CLIENT_CACHE = "BITTENSOR_RUNTIME_CACHE_DIR"
 """Where the chain's client keeps what it has seen of a node; without it, at home."""
 
@@ -98,7 +100,7 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
             _done(lambda: device.ask(settings.device, DEADLINE * 0.9), until),
             _done(lambda: _texts(settings, here.schedule), until),
             _done(lambda: _free(settings.dir), until),
-            _done(lambda: _hub(settings), until),
+            _answer(_hub(settings), until, f"--hub {settings.hub}: "),
         )
     return Facts(
         asked=_asked(settings),
@@ -114,7 +116,7 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
         free=free,
         device=gpu,
         hub=hub,
-        token=Secrets().hf_token is not None,
+        token=bool(find_token(settings.hub)),
     )
 
 
@@ -249,8 +251,10 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _hub(settings: RunSettings | ValidatorSettings) -> str:
-    folder = settings.hub_folder
-    if not folder.is_dir():
+async def _hub(settings: RunSettings | ValidatorSettings) -> str:
+    """Ask the hub for a repository, without a token: any answer will do; raises what tells that there is none."""
+    folder = hub_folder(settings.hub)
+    if folder is not None and not await asyncio.to_thread(folder.is_dir):
         raise ConfigError(f"--hub {settings.hub}: {folder} does not exist")
+    await open_hub(settings.hub, limits=Limits(tries=2, connect=5.0, stall=8.0)).is_public(_ANY_REPOSITORY)
     return f"{settings.hub} is there"

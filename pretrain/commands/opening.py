@@ -1,4 +1,4 @@
-"""Opens the chain that a setting names: nothing else knows which kinds there are."""
+"""Opens the chain and the hub that a setting names: nothing else knows which kinds there are."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +9,10 @@ from pretrain.chain.bittensor import BittensorChain
 from pretrain.chain.connection import Deadlines
 from pretrain.chain.local import LocalChain
 from pretrain.errors import ConfigError
-from pretrain.settings import Subtensor
+from pretrain.hub import Hub
+from pretrain.hub.folder import FolderHub
+from pretrain.hub.huggingface import HuggingFaceHub, Limits, stored_token
+from pretrain.settings import Secrets, Subtensor, hub_folder
 from pretrain.wallet import Keys
 
 WRITE = 3
@@ -42,6 +45,26 @@ async def open_chain(
         yield chain
     finally:
         await chain.close()
+
+
+def open_hub(hub: str, token: str | None = None, limits: Limits | None = None) -> Hub:
+    """Return the hub of a ``--hub``, to read only without a token; raises ConfigError for a wrong ``HF_ENDPOINT``.
+
+    An embedded one that is not there, like a public one that does not answer, is first noticed at the first question.
+    """
+    folder = hub_folder(hub)
+    return FolderHub(folder, token) if folder else HuggingFaceHub(token, Secrets().hf_endpoint, limits)
+
+
+def find_token(hub: str) -> str | None:
+    """Return the token to publish with: ``HF_TOKEN``, or for the public hub the one of ``hf auth login``; None without.
+
+    Raises ConfigError when that one's file cannot be read.
+    """
+    told = Secrets().hf_token
+    if told is not None:
+        return told.get_secret_value().strip()
+    return None if hub_folder(hub) else stored_token()
 
 
 def deadlines(seconds: float) -> Deadlines:
