@@ -16,7 +16,7 @@ from pretrain.competition import NearCopies
 from pretrain.types import Digest, TaskName
 
 SKETCHED = 4096
-"""K, the weights in a sketch: a distance taken from so many is some 1% off that of all weights (docs/benchmarks.md)."""
+"""K, the weights in a sketch: distances taken from so many were within 5% of those of all weights (docs/benchmarks.md)."""
 
 _PLACE = np.dtype("<u8")
 _Places = npt.NDArray[np.int64]
@@ -54,8 +54,12 @@ class NearPair:
 
     def __str__(self) -> str:
         """Say how close they are."""
-        weights = "other shapes" if self.weights is None else f"{self.weights:.3%}"
-        return f"losses differ by {self.losses:.3%}, weights by {weights}"
+        return closeness(self.losses, self.weights)
+
+
+def closeness(losses: float, weights: float | None) -> str:
+    """Say in words how far apart two models are, by both distances."""
+    return f"{losses:.3%} apart by losses, " + ("of other shapes" if weights is None else f"{weights:.3%} by weights")
 
 
 def fingerprint(losses: Mapping[TaskName, npt.NDArray[np.float64]], sketch: Sketch) -> Fingerprint:

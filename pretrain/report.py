@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter
 
+from pretrain.fingerprint import closeness
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, TaskName
 
 
@@ -58,6 +59,25 @@ class EntryReport:
 
 
 @dataclass(frozen=True)
+class NearCopy:
+    """Two models of a step that are too close to be independent (protocol.md, near copies)."""
+
+    later: Hotkey
+    earlier: Hotkey
+    """It may be of a past champion, so without an entry in this step."""
+    losses: float
+    """Root mean square of the windows' differences / the mean loss."""
+    weights: float | None
+    """Root mean square of sampled weights' differences / that of the weights; None: their shapes differ."""
+    refused: bool
+    """Whether the later one was refused for it."""
+
+    def __str__(self) -> str:
+        """Say how close they are and what came of it."""
+        return closeness(self.losses, self.weights) + ("; refused" if self.refused else "")
+
+
+@dataclass(frozen=True)
 class Report:
     """One step of one validator."""
 
@@ -80,6 +100,8 @@ class Report:
     """Share of the match that row won against column."""
     references: tuple[Hotkey, ...] = ()
     """Past champions measured beside the entries."""
+    near_copies: tuple[NearCopy, ...] = ()
+    """Named whether or not the competition refuses them; by the later one's precedence."""
     notes: tuple[str, ...] = ()
     """Warnings for the operator, each one line."""
     abandoned: str = ""

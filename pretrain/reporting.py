@@ -9,8 +9,10 @@ from pretrain.chain import Snapshot
 from pretrain.commitment import Entry
 from pretrain.data import Samples
 from pretrain.decision import Decision, Facts
+from pretrain.errors import Reason
+from pretrain.fingerprint import copies
 from pretrain.outcome import Outcome, Rejected, Undecided
-from pretrain.report import Difference, EntryReport, Report, difference
+from pretrain.report import Difference, EntryReport, NearCopy, Report, difference
 from pretrain.scoring import Judged
 from pretrain.selection import eligible
 from pretrain.state import State
@@ -51,6 +53,7 @@ def step_report(facts: Facts, measured: Measured, decision: Decision, state: Sta
         players=tuple(players),
         wins=tuple(tuple(row) for row in decision.result.wins.tolist()),
         references=tuple(reference.hotkey for reference in decision.references),
+        near_copies=tuple(_near_copies(decision)),
         notes=tuple(_notes(facts, entries, decision)),
         ready=standing.ready,
     )
@@ -160,6 +163,14 @@ def _plain(  # noqa: PLR0913, PLR0917 - a row of a table
 
 def _uid(entry: Entry, snapshot: Snapshot) -> int:
     return next((neuron.uid for neuron in snapshot.neurons if neuron.hotkey == entry.hotkey), -1)
+
+
+def _near_copies(decision: Decision) -> Iterator[NearCopy]:
+    rejected = {o.entry for o in decision.outcomes if isinstance(o, Rejected) and o.reason is Reason.NEAR_COPY}
+    refused = [pair for later, pair in copies(decision.near).items() if later in rejected]
+    for pair in decision.near:
+        later, earlier = pair.later.hotkey, pair.earlier.hotkey
+        yield NearCopy(later, earlier, pair.losses, pair.weights, refused=pair in refused)
 
 
 def _notes(facts: Facts, entries: list[EntryReport], decision: Decision) -> Iterator[str]:

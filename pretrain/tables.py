@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pretrain import plain
 from pretrain.leaderboard import Leaderboard, Place
-from pretrain.report import Difference, EntryReport, Report
+from pretrain.report import Difference, EntryReport, NearCopy, Report
 from pretrain.summary import Summary
 from pretrain.types import CompetitionId, Hotkey, TaskName
 
@@ -41,6 +41,7 @@ def step_table(report: Report) -> RenderableType:
     elif not report.abandoned:
         parts.append(Text("  no entry was scored"))
     parts += [_unscored_line(entry) for entry in report.entries if entry.outcome != "scored"]
+    parts += [_near_line(report, near) for near in report.near_copies]
     parts += [Text(f"  note: {plain.line(note, 400)}", "yellow") for note in report.notes]
     if not report.ready and not report.abandoned:
         parts.append(Text("  no weights yet: not everything top-weighted is decided", "yellow"))
@@ -170,6 +171,12 @@ def _task_cells(row: Place | EntryReport, tasks: tuple[TaskName, ...]) -> list[T
     if len(tasks) <= _TASKS:
         return [Text(value) for value in values]
     return [Text("\n".join(f"{plain.line(task, 14)} {value}" for task, value in zip(tasks, values, strict=True)))]
+
+
+def _near_line(report: Report, near: NearCopy) -> Text:
+    repos = {entry.hotkey: entry.repo for entry in report.entries}
+    later, earlier = (plain.middle(repos.get(hotkey, hotkey), 16) for hotkey in (near.later, near.earlier))
+    return Text(f"  near: {later} and {earlier}: {near}", "yellow")
 
 
 def _unscored_line(entry: EntryReport) -> Text:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pretrain.competition import Competition
-from pretrain.report import Difference, EntryReport, Report
+from pretrain.report import Difference, EntryReport, NearCopy, Report
 from pretrain.summary import ChainFacts, EpochRow, Run, Summary, WeightsRow, gather
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, TaskName, Uid
 
@@ -134,6 +134,7 @@ def report(validator: Hotkey, block: int, number: int) -> Report:
         players=players,
         wins=tuple(row[: len(players)] for row in wins[: len(players)]),
         references=(MINERS[1],) if number else (),
+        near_copies=(NearCopy(MINERS[3], MINERS[2], 0.00123, None, refused=False),) if number else (),
         notes=(NOTE,) if number else (),
         ready=True,
         canary=1e-7,

@@ -50,18 +50,21 @@ def test_a_step_says_who_was_judged_how_and_who_was_not_and_why() -> None:
     assert "pool miner1/tiny-llama-prose 4.8768 +6.10 ± 0.31 % none 0.35% 0.000 5.0468 4.8468" in lines
     assert "undecided 5Meeeeee…eEe slow/giant timeout: judging took longer than 60 s" in lines
     assert any(line.startswith("rejected 5Mffffff…fFf evil/[red]<script>") and "header:" in line for line in lines)
+    assert lines[-2] == "near: miner4/tin…mixed and miner3/tin…mixed: 0.123% apart by losses, of other shapes"
     assert lines[-1] == "note: miner4/tiny-llama-mixed: paired sd a batch 0.0215 is above the expected 0.02 of mixed"
 
 
 def test_an_abandoned_step_says_why() -> None:
-    step = replace(report(VALIDATORS[0], 105, 1), entries=(), notes=(), samples=None, abandoned="the hub\nis down")
+    step = replace(
+        report(VALIDATORS[0], 105, 1), entries=(), near_copies=(), notes=(), samples=None, abandoned="the hub\nis down"
+    )
     assert read(tables.step_table(step)) == (
         "block 105 mixed (1) samples none 10 s\nnothing was decided: the hub is down"
     )
 
 
 def test_a_step_without_memory_says_that_no_weights_are_set() -> None:
-    step = replace(report(VALIDATORS[0], 105, 1), entries=(), notes=(), ready=False)
+    step = replace(report(VALIDATORS[0], 105, 1), entries=(), near_copies=(), notes=(), ready=False)
     assert read(tables.step_table(step)).splitlines()[1:] == [
         "no entry was scored",
         "no weights yet: not everything top-weighted is decided",
