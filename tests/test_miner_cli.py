@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import hub_server
 import pytest
 import yaml
 
@@ -271,6 +272,27 @@ def test_run_trains_scores_and_publishes_and_run_again_finds_it_done(
     copied = ask(capsys, "train", *training("copy", tokens=0), "--hub", "folder:hub", "--train.from", pinned)
     assert copied.code == 0
     assert weights(subnet / "copy") == weights(subnet / "alice")
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # huggingface_hub's upload
+def test_a_model_is_published_to_the_public_hub_and_begun_with_from_there(
+    subnet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = [*network()[:-1], "huggingface"]
+    with hub_server.running({"hf_secret-of-alice": "alice"}) as hub:
+        monkeypatch.setenv("HF_TOKEN", "hf_secret-of-alice")
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        assert ask(capsys, "train", *training("public", tokens=0)).code == 0
+        published = ask(capsys, "publish", *place("public"), *public, "--repo", "alice/public")
+        assert published.code == 0, published.err
+        monkeypatch.delenv("HF_TOKEN")
+        journal = json.loads((subnet / "public" / "publication.json").read_text())
+        assert journal["block"]
+        pinned = f"alice/public@{journal['revision']}"
+        begun = ask(capsys, "train", *training("begun", tokens=0), "--hub", "huggingface", "--train.from", pinned)
+    assert begun.code == 0, begun.err
+    assert weights(subnet / "begun") == weights(subnet / "public")
+    assert "hf_secret" not in published.out + published.err
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:

@@ -73,7 +73,7 @@ def test_a_folder_is_an_embedded_hub_and_anything_else_the_public_one(monkeypatc
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
     assert repr(open_hub("huggingface", "hf_x")) == "HuggingFaceHub('https://hub.example', with a token)"
     monkeypatch.setenv("HF_ENDPOINT", "hub.example")
-    with pytest.raises(ConfigError, match="HF_ENDPOINT 'hub.example': expected https://HOST"):
+    with pytest.raises(ConfigError, match=r"HF_ENDPOINT .hub\.example.: expected https://HOST"):
         open_hub("huggingface")
 
 

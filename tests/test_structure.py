@@ -36,9 +36,7 @@ PURE_MODULES = {
 }
 """What the core may import besides itself: functions that read a text, or a file they are given."""
 
-HUB_CLIENT = tuple(
-    f"pretrain/hub/{name}.py" for name in ("anonymous", "hub_errors", "huggingface", "upload")
-)
+HUB_CLIENT = tuple(f"pretrain/hub/{name}.py" for name in ("anonymous", "hub_errors", "huggingface", "upload"))
 BORDERS = {
     "bittensor": ("pretrain/chain/bittensor.py", "pretrain/wallet.py"),
     "bittensor_core": ("pretrain/chain/node/codec.py", "pretrain/chain/node/extrinsics.py"),
