@@ -4,9 +4,13 @@ from typing import Annotated
 
 import typer
 
+from pretrain.commands.bench_probes import probes
 from pretrain.commands.output import AsJson, emit, say, verdict
 
 app = typer.Typer(no_args_is_help=True, help="Measure the parts that must be fast.")
+
+
+app.command("probes")(probes)
 
 
 @app.callback()

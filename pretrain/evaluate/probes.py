@@ -56,8 +56,12 @@ def probe(model: PreTrainedModel, samples: Samples, vocabulary: int, *, batch: i
 
     Raises ModelRejected: NOT_FINITE, or NOT_CAUSAL when the model reads its answers.
     """
-    found = observe(model, samples, vocabulary, batch=batch, chunk=chunk)
-    check(found, vocabulary, 0.0 if next(model.parameters()).device.type == "cpu" else GPU_TOLERANCE)
+    check(observe(model, samples, vocabulary, batch=batch, chunk=chunk), vocabulary, tolerance(model))
+
+
+def tolerance(model: PreTrainedModel) -> float:
+    """Return how far a hidden state of a model may move on its device."""
+    return 0.0 if next(model.parameters()).device.type == "cpu" else GPU_TOLERANCE
 
 
 def observe(model: PreTrainedModel, samples: Samples, vocabulary: int, *, batch: int, chunk: int) -> Findings:
@@ -80,9 +84,9 @@ def observe(model: PreTrainedModel, samples: Samples, vocabulary: int, *, batch:
     return found
 
 
-def check(found: Findings, vocabulary: int, tolerance: float) -> None:
-    """Apply the rules to what was found; raises ModelRejected(NOT_CAUSAL)."""
-    causal(found, tolerance)
+def check(found: Findings, vocabulary: int, most: float) -> None:
+    """Apply the rules to what was found, where states may move by ``most``; raises ModelRejected(NOT_CAUSAL)."""
+    causal(found, most)
     for losses, name in ((found.random, RANDOM), (found.strewn, "ids strewn over the step's windows")):
         uniform(losses, vocabulary, name)
         wager(losses, vocabulary, name)
@@ -133,8 +137,8 @@ def movement(states: torch.Tensor, moved: torch.Tensor, first: torch.Tensor) -> 
     return float(relative[window, position]), window, position
 
 
-def causal(found: Findings, tolerance: float) -> None:
-    """Refuse a model whose states before a cut move when tokens from the cut on change.
+def causal(found: Findings, most: float) -> None:
+    """Refuse a model whose states before a cut move by more than ``most`` when tokens from the cut on change.
 
     False alarms on a CPU: none. Both passes have the same shapes, so the same kernels add the same numbers in the same
     order. A masked score adds exactly 0 to a sum, and the rows of a product do not depend on each other.
@@ -143,12 +147,12 @@ def causal(found: Findings, tolerance: float) -> None:
     (1 - f)^m; to a token d ahead (1 - f)^(m d), if all of those d tokens change; in one stretch of f T positions, with
     m cuts in its task, about 1 - f m, nothing from f m = 2 on, and nothing when it reaches to the end. In a part g of
     the windows alone: (1 - g)^P for P probed ones. A champion is probed anew in every step, with other cuts. On a GPU:
-    what     moves less than the tolerance. Raises ModelRejected(NOT_CAUSAL).
+    what moves less than the tolerance. Raises ModelRejected(NOT_CAUSAL).
     """
-    if found.movement > tolerance:
+    if found.movement > most:
         raise ModelRejected(
             Reason.NOT_CAUSAL,
-            f"the hidden state moves by {found.movement:.2g} of its size (at most {tolerance:g}) at {found.where}",
+            f"the hidden state moves by {found.movement:.2g} of its size (at most {most:g}) at {found.where}",
         )
 
 

@@ -121,14 +121,15 @@ def _random(draws: _Draws, length: int, vocabulary: int) -> Trial:
 def _others(
     draws: _Draws, everything: npt.NDArray[np.int32], windows: npt.NDArray[np.int32], cuts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int32]:
-    """Return for each window another one of the step, (P, T), the first in a drawn order whose token at the cut differs.
+    """Return for each window another one of the step, (P, T): the first in a drawn order with another token at the cut.
 
     A step with one window has that one with its second half first.
     """
     candidates = everything[draws.order("others", len(everything))]
     if len(everything) == 1:
         candidates = np.roll(everything, everything.shape[1] // 2, axis=1)
-    differs = candidates[:, cuts].T != np.take_along_axis(windows, cuts[:, np.newaxis], axis=1)  # (P, candidates)
+    at_cut = np.take_along_axis(windows, cuts[:, np.newaxis], axis=1)  # (P, 1)
+    differs = at_cut != candidates[:, cuts].T  # (P, candidates)
     others: npt.NDArray[np.int32] = candidates[differs.argmax(axis=1)]
     return others
 
