@@ -66,6 +66,8 @@ class State:
     renamed: dict[str, str] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     """The storage of large files, by sha256."""
+    parts: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    """Of files that come up in parts, by sha256 and number."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def make(self, repo: str, *, private: bool = True) -> Repository:

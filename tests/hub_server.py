@@ -44,6 +44,8 @@ class Loopback:
     storage: str = ""
     page: int = 3
     """Entries of one page of a listing."""
+    part: int | None = None
+    """Bytes of a part, for files that are larger; None: files come up in one piece."""
     verify: str = ""
     """Where uploads are said to be verified; empty: at the hub."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -202,6 +204,9 @@ class _Storage(_Handler):
         oid = path.rpartition("/")[2]
         if query.get("signature") != ["good"] or token is not None:
             raise Refusal(403, message="only one way to show who you are is allowed")
+        if path.startswith("/parts/"):
+            self.loopback.state.parts[path.split("/")[2], int(oid)] = body
+            return Answer(200, b"", {"ETag": f'"part {oid}"'})
         if self.command == "PUT":
             if Blob(body, large=True).sha256 != oid:
                 raise Refusal(400, message="not the announced bytes")
@@ -236,6 +241,7 @@ class _Hub(_Handler):
         ("GET", rf"/api/models/{_MODEL}/tree/(?P<revision>[^/]+)", "tree"),
         ("POST", rf"/api/models/{_MODEL}/preupload/(?P<revision>[^/]+)", "preupload"),
         ("POST", rf"/{_MODEL}\.git/info/lfs/objects/batch", "batch"),
+        ("POST", r"/api/complete_multipart/(?P<oid>[0-9a-f]{64})", "complete"),
         ("POST", rf"/api/models/{_MODEL}/verify", "verify"),
         ("POST", rf"/api/models/{_MODEL}/commit/main", "commit"),
         ("PUT", rf"/api/models/{_MODEL}/settings", "settings"),
@@ -353,11 +359,34 @@ class _Hub(_Handler):
             entry = {"oid": wanted["oid"], "size": wanted["size"]}
             if wanted["oid"] not in self.loopback.state.objects:
                 entry["actions"] = {
-                    "upload": {"href": f"{self.loopback.storage}/objects/{wanted['oid']}?signature=good"},
+                    "upload": self._upload(wanted["oid"], wanted["size"]),
                     "verify": {"href": self.loopback.verify or f"{self.loopback.endpoint}{here}/verify"},
                 }
             objects.append(entry)
         return _json({"transfer": "basic", "objects": objects})
+
+    def _upload(self, oid: str, size: int) -> dict[str, object]:
+        """Return where a large file goes: to one signed address, or part by part to several."""
+        part, storage = self.loopback.part, self.loopback.storage
+        if part is None or size <= part:
+            return {"href": f"{storage}/objects/{oid}?signature=good"}
+        count = -(-size // part)
+        urls = {f"{n:05}": f"{storage}/parts/{oid}/{n}?signature=good" for n in range(1, count + 1)}
+        return {
+            "href": f"{self.loopback.endpoint}/api/complete_multipart/{oid}",
+            "header": {"chunk_size": str(part), **urls},
+        }
+
+    def on_complete(self, oid: str) -> Answer:
+        told = json.loads(self.body)
+        numbers = [part["partNumber"] for part in told["parts"]]
+        if [part["etag"] for part in told["parts"]] != [f'"part {n}"' for n in numbers]:
+            raise Refusal(400, message="other parts came")
+        content = b"".join(self.loopback.state.parts[oid, n] for n in numbers)
+        if Blob(content, large=True).sha256 != oid:
+            raise Refusal(400, message="not the announced bytes")
+        self.loopback.state.objects[oid] = content
+        return _json({"completed": True})
 
     def on_verify(self, repository: Repository) -> Answer:
         self._needs_owner(repository.id.partition("/")[0])

@@ -204,6 +204,17 @@ def test_what_is_up_already_is_not_sent_again(site: hub_server.Loopback, model: 
     assert (site.count("PUT /objects/"), site.count("GET /objects/")) == (2, 0), "and nothing is read back"
 
 
+@pytest.mark.usefixtures("_hurried")
+@pytest.mark.parametrize("match", ["nothing", "PUT /parts/", "POST /api/complete_multipart/"])
+def test_a_very_large_file_goes_up_in_parts(site: hub_server.Loopback, model: Path, match: str) -> None:
+    site.part = 200_000
+    site.faults.rules.append(Rule("reset", match, times=1))
+    revision = asyncio.run(hub(site).publish(model, REPO))
+    assert committed(site) == {revision: FILES}
+    assert (site.count("PUT /objects/"), len(site.state.parts)) == (0, 3 + 4)
+    assert {request.token for request in site.requests if request.host == "storage"} == {None}
+
+
 def test_the_token_is_shown_to_the_hub_alone_and_told_to_nobody(
     site: hub_server.Loopback, model: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
