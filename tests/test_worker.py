@@ -44,7 +44,9 @@ def judge(evaluator: Evaluator, model: Path, drawn: Samples | None = None) -> Me
 
 
 def hostile(target: str, *, deadline: float = 60.0) -> ProcessEvaluator:
-    return ProcessEvaluator(EngineSettings(deadline=deadline), VOCABULARIES, target=f"hostile_children:{target}")
+    """Return an evaluator whose children keep every right of this user: the others are test_isolation's."""
+    settings = EngineSettings(deadline=deadline, isolated=False)
+    return ProcessEvaluator(settings, VOCABULARIES, target=f"hostile_children:{target}")
 
 
 def unavailable(evaluator: ProcessEvaluator, model: Path, drawn: Samples | None = None) -> EvaluatorUnavailable:
@@ -282,7 +284,7 @@ from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 
 async def main():
-    with ProcessEvaluator(EngineSettings(), {}, target="hostile_children:hangs") as evaluator:
+    with ProcessEvaluator(EngineSettings(isolated=False), {}, target="hostile_children:hangs") as evaluator:
         print(evaluator.server_pid, flush=True)
         await evaluator.losses(Path(sys.argv[3]), canary_samples(), CONSTRAINTS)
 

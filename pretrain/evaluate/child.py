@@ -1,6 +1,5 @@
 """What runs in the process that judges one model; the only side of the worker that imports torch."""
 
-import resource
 import socket
 import time
 from typing import BinaryIO
@@ -12,6 +11,7 @@ from pretrain.errors import ModelRejected
 from pretrain.evaluate import Measurement
 from pretrain.evaluate.answer import encode_measurement, encode_rejection
 from pretrain.evaluate.engine import engine_version
+from pretrain.evaluate.limits import limit
 from pretrain.evaluate.loss import window_losses
 from pretrain.evaluate.request import Request, read_samples
 from pretrain.evaluate.sketch import sketch_of
@@ -24,8 +24,7 @@ def judge(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     Anything else that happens here is an exception, so a traceback on stderr and an exit status that is not 0.
     """
     request = Request.model_validate_json(raw)
-    if request.memory is not None and request.device == "cpu":
-        resource.setrlimit(resource.RLIMIT_AS, (request.memory, request.memory))
+    limit(request)
     try:
         message = encode_measurement(measure(request, read_samples(samples)))
     except ModelRejected as rejection:

@@ -51,12 +51,12 @@ class Child:
     leash: socket.socket
     answer: socket.socket
 
-    async def started(self) -> int:
-        """Wait until it runs and return its process number; raises ServerError."""
+    async def started(self) -> str:
+        """Wait until it runs and return the report of its isolation; raises ServerError."""
         word, value = await self._news()
         if word != "started":
-            raise ServerError(f"the fork server could not fork: {value}")
-        return int(value)
+            raise ServerError(f"the fork server could not start a child: {word} {value}")
+        return value
 
     async def result(self, most: int) -> bytes:
         """Return its answer, of at most ``most`` bytes, once it has ended well; raises ChildError, ServerError."""
@@ -98,12 +98,16 @@ class Child:
 class ForkServer:
     """A running fork server."""
 
-    def __init__(self, target: str, variables: Mapping[str, str]) -> None:
-        """Start the process and return at once; it takes some seconds to import what its children need."""
+    def __init__(self, target: str, variables: Mapping[str, str], *, isolated: bool = True) -> None:
+        """Start the process and return at once; it takes some seconds to import what its children need.
+
+        Unless they are ``isolated``, they keep every right of this user (``pretrain.evaluate.isolation``).
+        """
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(0)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         command = [sys.executable, "-m", forkserver.__name__, str(theirs.fileno()), target]
+        command.append(forkserver.ISOLATED if isolated else forkserver.OPEN)
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
@@ -121,22 +125,28 @@ class ForkServer:
         """Whether the process runs."""
         return self.process.poll() is None
 
-    def launch(self, request: bytes, samples: BinaryIO, output: BinaryIO) -> Child:
-        """Ask for a child that works on a request and a file of samples, and writes to another; raises ServerError."""
+    def launch(self, request: bytes, model: Path, samples: BinaryIO, output: BinaryIO) -> Child:
+        """Ask for a child that works on a request, a model's folder and a file of samples, and writes to another file.
+
+        Raises ServerError, and OSError when the folder cannot be opened.
+        """
         if len(request) > forkserver.MAX_ORDER_BYTES:
             raise ServerError(f"an order of {len(request)} bytes; at most {forkserver.MAX_ORDER_BYTES} can be sent")
+        folder = os.open(model, os.O_RDONLY | os.O_DIRECTORY)
         leash, leash_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         answer, answer_theirs = socket.socketpair()
         with leash_theirs, answer_theirs:
             leash.settimeout(0)
             answer.settimeout(0)
             try:
-                passed = (leash_theirs, answer_theirs, samples, output)
-                socket.send_fds(self._control, [request], [one.fileno() for one in passed])
+                passed = (leash_theirs.fileno(), answer_theirs.fileno(), folder, samples.fileno(), output.fileno())
+                socket.send_fds(self._control, [request], passed)
             except OSError as error:
                 leash.close()
                 answer.close()
                 raise ServerError(f"the fork server takes no orders: {error}; {self.last_words()}") from error
+            finally:
+                os.close(folder)
         return Child(leash, answer)
 
     def last_words(self) -> str:

@@ -4,13 +4,14 @@ It is started by ``exec`` with an environment of its own, before its starter kno
 a socket. ``multiprocessing`` has a fork server too; that one imports the program's ``__main__`` again in every child,
 sends pickles, and inherits the environment of its starter.
 
-Each order is one packet with four descriptors: a leash, the socket for the answer, the file of samples, and a file for
-output; those files have no name, so nothing is left of them however the starter ends. When the other end of the leash
-closes, for whatever reason, the child's process group is killed; when the child ends, its status is written to the
-leash. So a starter that dies takes every child with it, and no process is ever signalled by a number that may have
-become another's: only the server, which has not yet reaped it, signals it.
+Each order is one packet with five descriptors: a leash, the socket for the answer, the folder of the model, the file of
+samples, and a file for output; the last two have no name, so nothing is left of them however the starter ends. When the
+other end of the leash closes, for whatever reason, the child's process group is killed; when the child ends, its status
+is written to the leash. So a starter that dies takes every child with it, and no process is ever signalled by a number
+that may have become another's: only the server, which has not yet reaped it, signals it.
 
-Run as ``python -m pretrain.evaluate.forkserver CONTROL_DESCRIPTOR MODULE:FUNCTION``.
+Before a child runs anything it gives up what ``pretrain.evaluate.isolation`` says, and tells on its leash what is in
+force. Run as ``python -m pretrain.evaluate.forkserver CONTROL_DESCRIPTOR MODULE:FUNCTION isolated|open``.
 """
 
 import contextlib
@@ -28,6 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from pretrain.evaluate import isolation
+
+ISOLATED, OPEN = "isolated", "open"
+"""Whether children give up what they do not need, as the last argument says it."""
+
 MAX_ORDER_BYTES = 64_000
 """The longest order; longer ones are cut and then fail to parse."""
 
@@ -42,6 +48,8 @@ class Order:
     request: bytes
     leash: socket.socket
     answer: socket.socket
+    model: int
+    """The descriptor of its folder: the only one of the machine's that the child may read."""
     samples: BinaryIO
     output: BinaryIO
     """Takes stdout and stderr."""
@@ -59,7 +67,7 @@ def main(arguments: list[str]) -> None:
     server = os.getpid()
     order = _Server(control).serve()
     if order is not None:
-        _settle(order, server)
+        _settle(order, server, isolated=arguments[2] == ISOLATED)
         target(order.request, order.samples, order.answer)
         order.answer.close()
         os._exit(0)  # the libraries' own clean-up takes longer than a small model
@@ -108,11 +116,11 @@ class _Server:
         if pid > 0:
             self._leashes[pid] = order.leash
             self._selector.register(order.leash, selectors.EVENT_READ, pid)
-            _tell(order.leash, f"started {pid}")
         if pid != 0:
             order.answer.close()
             order.samples.close()
             order.output.close()
+            os.close(order.model)
         return pid
 
     def _reap(self) -> None:
@@ -139,33 +147,39 @@ class _Server:
             mine.close()
 
 
-def _settle(order: Order, server: int) -> None:
-    """Make a fresh child a group of its own that dies with the server and writes only where it is told."""
+def _settle(order: Order, server: int, *, isolated: bool) -> None:
+    """Make a fresh child a group of its own that dies with the server, writes only where told, and is isolated."""
     os.setsid()
-    order.leash.close()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError):  # short of memory, the kernel ends a judge before anything else of ours
             Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     if os.getppid() != server:
         raise SystemExit("the fork server is gone")
+    _redirect(order)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT_BYTES, _MAX_OUTPUT_BYTES))
+    _tell(order.leash, f"started {isolation.isolate(order.model) if isolated else isolation.OFF}")
+    order.leash.close()
+    os.close(order.model)
+
+
+def _redirect(order: Order) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(order.output.fileno(), 1)
     os.dup2(order.output.fileno(), 2)
     os.close(null)
     order.output.close()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT_BYTES, _MAX_OUTPUT_BYTES))
 
 
 def _receive(control: socket.socket) -> Order | None:
-    request, descriptors, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, 4)
+    request, descriptors, _, _ = socket.recv_fds(control, MAX_ORDER_BYTES, 5)
     if not request:
         return None
     leash, answer = (socket.socket(fileno=descriptor) for descriptor in descriptors[:2])
-    samples, output = open(descriptors[2], "rb"), open(descriptors[3], "wb")  # noqa: PTH123, SIM115 - already open
-    return Order(request, leash, answer, samples, output)
+    samples, output = open(descriptors[3], "rb"), open(descriptors[4], "wb")  # noqa: PTH123, SIM115 - already open
+    return Order(request, leash, answer, descriptors[2], samples, output)
 
 
 def _tell(leash: socket.socket, message: str) -> None:

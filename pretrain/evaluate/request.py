@@ -28,7 +28,9 @@ class EngineSettings:
     deadline: float = 3600.0
     """Seconds that one model may take, from its child's start."""
     memory: int | None = None
-    """Bytes of address space of a child on the CPU; none: no bound."""
+    """Bytes of address space of a child on the CPU; none: what the machine has left (``pretrain.evaluate.limits``)."""
+    isolated: bool = True
+    """Whether a child gives up what judging does not take (``pretrain.evaluate.isolation``)."""
 
 
 class Request(BaseModel):
@@ -44,6 +46,8 @@ class Request(BaseModel):
     chunk: int
     threads: int
     memory: int | None
+    seconds: float
+    """The deadline."""
 
 
 def write_samples(samples: Samples, file: BinaryIO) -> None:

@@ -5,6 +5,7 @@ those are read as a stranger's. Every wait is asyncio's own, so that a deadline 
 """
 
 import asyncio
+import logging
 import math
 import os
 import tempfile
@@ -17,7 +18,7 @@ from typing import BinaryIO, Self
 from pretrain.competition import Constraints
 from pretrain.data import Samples
 from pretrain.errors import Cause, ConfigError, EvaluatorUnavailable
-from pretrain.evaluate import Measurement, canary
+from pretrain.evaluate import Measurement, canary, isolation
 from pretrain.evaluate.answer import GarbageError, decode, most_bytes
 from pretrain.evaluate.children import Child, ChildError, ForkServer, ServerError, environment, last_line
 from pretrain.evaluate.engine import engine_version
@@ -25,6 +26,7 @@ from pretrain.evaluate.request import EngineSettings, Request, write_samples
 
 _JUDGE = "pretrain.evaluate.child:judge"
 _START = 180.0  # seconds that the fork server may take to import its libraries and fork
+log = logging.getLogger("pretrain.evaluate")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class ProcessEvaluator:
         self._vocabularies = {**vocabularies, canary.TOKENIZER: canary.VOCABULARY}
         self._target = target
         self._server: ForkServer | None = None
+        self._isolation: str | None = None
+
+    @property
+    def isolation(self) -> str | None:
+        """What the last child had given up before it met its model, in one line; None before the first."""
+        return self._isolation
 
     @property
     def engine(self) -> str:
@@ -65,7 +73,8 @@ class ProcessEvaluator:
         if self._server is not None and not self._server.alive:
             self.close()
         if self._server is None:
-            self._server = ForkServer(self._target, environment(os.environ, self._settings.threads))
+            variables = environment(os.environ, self._settings.threads)
+            self._server = ForkServer(self._target, variables, isolated=self._settings.isolated)
 
     def close(self) -> None:
         """End the fork server and every child."""
@@ -93,24 +102,24 @@ class ProcessEvaluator:
         deadline, with CRASHED when it died, said too much or said what no child of ours says, and without a cause when
         no child can be had. Whatever happens, the child's process group is gone afterwards.
         """
-        request = self._request(model, constraints)
+        limit = min(seconds or math.inf, self._settings.deadline)
+        request = self._request(model, constraints, limit)
         with tempfile.TemporaryFile() as drawn, tempfile.TemporaryFile() as output:
             await asyncio.to_thread(write_samples, samples, drawn)
-            limit = min(seconds or math.inf, self._settings.deadline)
-            raw = await self._ask(request, drawn, output, Bounds(most_bytes(samples), limit))
+            raw = await self._ask(request, drawn, output, most_bytes(samples))
         try:
             return decode(raw, samples, self.engine)
         except GarbageError as error:
             raise EvaluatorUnavailable(f"a child gave an answer that is not ours: {error}", Cause.CRASHED) from error
 
-    def _request(self, model: Path, constraints: Constraints) -> bytes:
+    def _request(self, model: Path, constraints: Constraints, seconds: float) -> Request:
         if constraints.tokenizer not in self._vocabularies:
             known = ", ".join(sorted(self._vocabularies)) or "none"
             raise ConfigError(f"the size of tokenizer {constraints.tokenizer!r} is not known; known are {known}")
         if not model.is_dir():
             raise EvaluatorUnavailable(f"{model} is not a folder; a model's files must be there before it is judged")
         settings = self._settings
-        request = Request(
+        return Request(
             model=model.absolute(),
             constraints=constraints,
             vocabulary=self._vocabularies[constraints.tokenizer],
@@ -119,38 +128,48 @@ class ProcessEvaluator:
             chunk=settings.chunk,
             threads=settings.threads,
             memory=settings.memory,
+            seconds=seconds,
         )
-        return request.model_dump_json().encode()
 
-    async def _ask(self, request: bytes, samples: BinaryIO, output: BinaryIO, bounds: Bounds) -> bytes:
-        """Return the answer of a child to a request; raises EvaluatorUnavailable."""
+    async def _ask(self, request: Request, samples: BinaryIO, output: BinaryIO, size: int) -> bytes:
+        """Return the answer of a child to a request, of at most ``size`` bytes; raises EvaluatorUnavailable."""
         self.start()
         server = self._server
         if server is None:
             raise EvaluatorUnavailable("the evaluator is closed")
         try:
-            return await _answer(server.launch(request, samples, output), bounds)
+            child = server.launch(request.model_dump_json().encode(), request.model, samples, output)
+            return await self._answer(child, Bounds(size, request.seconds))
         except ChildError as error:
             raise EvaluatorUnavailable(f"{error}; its last words: {last_line(output)}", Cause.CRASHED) from error
         except ServerError as error:
             server.process.kill()  # it takes all its children along; the next model gets a new one
             raise EvaluatorUnavailable(f"no child can judge: {error}; last words: {server.last_words()}") from error
 
+    async def _answer(self, child: Child, bounds: Bounds) -> bytes:
+        """Return a child's answer and leave no process.
 
-async def _answer(child: Child, bounds: Bounds) -> bytes:
-    """Return a child's answer and leave no process; raises EvaluatorUnavailable(TIMEOUT), ChildError or ServerError."""
-    try:
+        Raises EvaluatorUnavailable(TIMEOUT), ChildError or ServerError.
+        """
         try:
-            async with asyncio.timeout(_START):
-                await child.started()
-        except TimeoutError:
-            raise ServerError(f"the fork server did not fork within {_START:.0f} s") from None
-        try:
-            async with asyncio.timeout(bounds.seconds):
-                return await child.result(bounds.size)
-        except TimeoutError:
-            raise EvaluatorUnavailable(
-                f"a child outlasted its deadline of {bounds.seconds:g} s", Cause.TIMEOUT
-            ) from None
-    finally:
-        await child.end()
+            try:
+                async with asyncio.timeout(_START):
+                    self._tell(await child.started())
+            except TimeoutError:
+                raise ServerError(f"the fork server did not fork within {_START:.0f} s") from None
+            try:
+                async with asyncio.timeout(bounds.seconds):
+                    return await child.result(bounds.size)
+            except TimeoutError:
+                raise EvaluatorUnavailable(
+                    f"a child outlasted its deadline of {bounds.seconds:g} s", Cause.TIMEOUT
+                ) from None
+        finally:
+            await child.end()
+
+    def _tell(self, report: str) -> None:
+        """Log once what children give up before they meet a model."""
+        if report != self._isolation:
+            self._isolation = report
+            level = logging.INFO if isolation.is_whole(report) else logging.WARNING
+            log.log(level, "a model is judged behind: %s", report)

@@ -1,0 +1,176 @@
+"""Real children that do what a hostile model would: every attack succeeds on a child with all rights, and none behind
+what ``pretrain.evaluate.isolation`` puts in force.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import isolated_children
+import pytest
+from test_worker import CONSTRAINTS, VOCABULARIES, children_of, is_gone, samples
+
+from pretrain.errors import Cause, EvaluatorUnavailable, ModelRejected
+from pretrain.evaluate import isolation
+from pretrain.evaluate.request import EngineSettings
+from pretrain.evaluate.worker import ProcessEvaluator
+
+Done = Callable[[bool], set[str]]
+TRACING = {"reads_a_memory", "traces_a_process"}  # Yama, where a kernel has it, denies them to everybody
+YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+
+
+def taken_over(target: str, *, isolated: bool = True, deadline: float = 60.0) -> ProcessEvaluator:
+    settings = EngineSettings(deadline=deadline, isolated=isolated)
+    return ProcessEvaluator(settings, VOCABULARIES, target=f"isolated_children:{target}")
+
+
+def judge(evaluator: ProcessEvaluator, model: Path) -> str:
+    """Return what a child says as the reason of a refusal."""
+    with pytest.raises(ModelRejected) as caught:
+        asyncio.run(evaluator.losses(model, samples(), CONSTRAINTS))
+    return caught.value.detail
+
+
+def listening(
+    stack: ExitStack, kind: int, address: str | tuple[str, int], family: int = socket.AF_UNIX
+) -> socket.socket:
+    one = stack.enter_context(socket.socket(family, kind))
+    one.bind(address)
+    if kind == socket.SOCK_STREAM:
+        one.listen()
+    return one
+
+
+def put_up(root: Path, stack: ExitStack) -> Path:
+    """Return a model's folder with everything around it that a child could reach for."""
+    model, other, home = root / "model", root / "other", root / "home"
+    for folder in (model, other, home):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"weights")
+    for name in ("spare", "name", "emptied"):
+        (model / name).write_text(name)
+    secret = home / "hotkey"
+    secret.write_text("secret")
+    bystander = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # noqa: S607 - any sleep does
+    stack.callback(bystander.wait)
+    stack.callback(bystander.kill)
+    abstract = f"pretrain-{os.getpid()}-{root.name}"
+    tcp = listening(stack, socket.SOCK_STREAM, ("127.0.0.1", 0), socket.AF_INET)
+    udp = listening(stack, socket.SOCK_DGRAM, ("127.0.0.1", 0), socket.AF_INET)
+    listening(stack, socket.SOCK_STREAM, "\0" + abstract)
+    listening(stack, socket.SOCK_STREAM, str(root / "path"))
+    listening(stack, socket.SOCK_DGRAM, str(root / "datagrams"))
+    aims = {
+        "model": str(model),
+        "secret": str(secret),
+        "validator": os.getpid(),
+        "bystander": bystander.pid,
+        "group": bystander.pid,
+        "tcp": tcp.getsockname()[1],
+        "udp": udp.getsockname()[1],
+        "abstract": abstract,
+        "path": str(root / "path"),
+        "datagrams": str(root / "datagrams"),
+    }
+    (model / "aims.json").write_text(json.dumps(aims))
+    return model
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Return what a child managed to do, isolated or not."""
+    found: dict[bool, set[str]] = {}
+
+    def of(isolated: bool) -> set[str]:  # noqa: FBT001 - a key
+        if isolated not in found:
+            with ExitStack() as stack, taken_over("tries", isolated=isolated) as evaluator:
+                told = judge(evaluator, put_up(tmp_path_factory.mktemp("i"), stack))
+                if isolated:
+                    need_layers(evaluator.isolation)
+            found[isolated] = set(json.loads(told))
+        return found[isolated]
+
+    return of
+
+
+def need_layers(report: str | None) -> None:
+    if report is None or not ("landlock" in report and "seccomp" in report.partition("; missing")[0]):
+        pytest.skip(f"this kernel offers: {report}")
+
+
+@pytest.mark.parametrize("attack", [attack.__name__ for attack in isolated_children.ATTACKS])
+def test_an_attack_succeeds_only_on_a_child_that_has_all_rights(done: Done, attack: str) -> None:
+    without = (os.getuid() != 0 and attack == "keeps_a_capability") or (attack in TRACING and YAMA.exists())
+    assert (attack in done(False), attack in done(True)) == (not without, False)  # noqa: FBT003 - keys
+
+
+@pytest.mark.parametrize("need", [need.__name__ for need in isolated_children.NEEDS])
+def test_what_judging_takes_is_left_to_a_child(done: Done, need: str) -> None:
+    assert need in done(True)  # noqa: FBT003 - a key
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_a_child_holds_nothing_of_its_server_and_dies_with_it(tmp_path: Path, isolated: bool) -> None:  # noqa: FBT001
+    with taken_over("tells_what_it_holds", isolated=isolated) as evaluator:
+        assert json.loads(judge(evaluator, tmp_path)) == [9, 2, [0, 0], True]  # SIGKILL; samples and answer
+
+
+def test_a_killed_server_takes_an_isolated_child_along(tmp_path: Path) -> None:
+    async def watched(evaluator: ProcessEvaluator) -> None:
+        task = asyncio.ensure_future(evaluator.losses(tmp_path, samples(), CONSTRAINTS))
+        while evaluator.isolation is None:  # noqa: ASYNC110 - another process sets it
+            await asyncio.sleep(0.01)
+        server = evaluator.server_pid
+        assert server is not None
+        child = int(children_of(server))
+        os.kill(server, 9)
+        with pytest.raises(EvaluatorUnavailable, match="the fork server is gone"):
+            await task
+        assert is_gone(child)
+
+    with taken_over("ignores_signals") as evaluator:
+        asyncio.run(watched(evaluator))
+
+
+@pytest.mark.parametrize(
+    ("target", "cause", "says"),
+    [
+        ("takes_much_memory", Cause.CRASHED, "Cannot allocate memory"),
+        ("burns_time", Cause.CRASHED, "killed by signal"),
+        ("answers_then_crashes", Cause.CRASHED, "killed by signal 11"),
+        ("sends_a_gigabyte", Cause.CRASHED, "answered more than"),
+        ("sends_for_ever", Cause.TIMEOUT, "outlasted its deadline"),
+        ("closes_everything", Cause.TIMEOUT, "outlasted its deadline"),
+        ("ignores_signals", Cause.TIMEOUT, "outlasted its deadline"),
+    ],
+)
+def test_what_an_isolated_child_does_is_charged_as_what_it_is(
+    tmp_path: Path, target: str, cause: Cause, says: str
+) -> None:
+    deadline = 2.0 if cause is Cause.TIMEOUT else 60.0
+    with taken_over(target, deadline=deadline) as evaluator, pytest.raises(EvaluatorUnavailable) as caught:
+        asyncio.run(evaluator.losses(tmp_path, samples(), CONSTRAINTS))
+    assert (caught.value.cause, says in str(caught.value)) == (cause, True)
+
+
+def test_a_flood_of_output_ends_at_a_bound_and_harms_no_one(tmp_path: Path) -> None:
+    with taken_over("floods_its_output") as evaluator:
+        found = asyncio.run(evaluator.losses(tmp_path, samples(), CONSTRAINTS))
+    assert found.samples == samples().digest
+
+
+def test_what_is_in_force_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with taken_over("tells_what_it_holds", isolated=False) as evaluator:
+        for _ in range(2):
+            judge(evaluator, tmp_path)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records if "judged" in record.message] == [
+        ("WARNING", f"a model is judged behind: {isolation.OFF}")
+    ]
