@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hub_server
 import pytest
 from competition_texts import changed
 from serving import served
@@ -130,6 +131,20 @@ def test_no_token_is_red_for_a_miner(ask: Ask, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("HF_TOKEN")
     code, out, _ = ask("miner", *WORLD, *KEYS, "--json")
     assert (code, wrong(out)) == (1, {"token": "red"})
+
+
+def test_the_public_hub_is_asked_as_a_stranger_and_is_red_when_it_does_not_answer(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub_server.running({TOKEN: "alice"}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        code, out, _ = ask("miner", *WORLD, *KEYS, "--hub", "huggingface", "--json")
+    assert (code, wrong(out)) == (0, {})
+    assert {request.token for request in hub.requests} == {None}
+    for endpoint in (hub.endpoint, "no-address"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        code, out, _ = ask("miner", *WORLD, *KEYS, "--hub", "huggingface", "--json")
+        assert (code, wrong(out)) == (1, {"hub": "red"})
 
 
 def test_a_competition_file_that_is_not_right_is_red(ask: Ask) -> None:

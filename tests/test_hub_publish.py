@@ -15,6 +15,7 @@ from pathlib import Path
 import hub_server
 import pytest
 from hub_faults import Kind, Rule
+from huggingface_hub import HfApi
 
 from pretrain.errors import HubUnavailable, Refused
 from pretrain.hub.huggingface import HuggingFaceHub, Limits
@@ -254,6 +255,11 @@ def test_a_publication_meets_its_deadline_and_sends_nothing_after_it(
     assert time.monotonic() - began < 5, "the thread ends too, by the stall at the latest"
     assert site.count("PUT /objects/") == 1
     assert committed(site) == {}
+
+
+def test_the_client_is_left_as_it_was_for_whoever_else_uses_it(site: hub_server.Loopback, model: Path) -> None:
+    asyncio.run(hub(site).publish(model, REPO))
+    assert HfApi(site.endpoint, token=TOKEN).model_info(REPO).id == REPO
 
 
 def _wait(ready: Callable[[], bool]) -> None:

@@ -16,9 +16,11 @@ from hub_faults import Kind, Rule
 from huggingface_hub import HfApi, constants
 from huggingface_hub.hf_api import RepoFile
 
+from pretrain.commitment import content_digest
 from pretrain.errors import ConfigError, HubUnavailable, ModelRejected, Reason
 from pretrain.hub import RemoteFile, huggingface
 from pretrain.hub.huggingface import HuggingFaceHub, Limits
+from pretrain.hub.store import ModelStore
 from pretrain.types import Revision
 
 REPO = "alice/model"
@@ -397,6 +399,22 @@ def test_a_token_is_read_from_the_file_of_the_hubs_login(tmp_path: Path, monkeyp
     (tmp_path / "token").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="cannot be read"):
         huggingface.stored_token()
+
+
+def test_a_disk_that_refuses_is_not_the_hubs_fault(
+    site: hub_server.Loopback, revision: Revision, tmp_path: Path
+) -> None:
+    (tmp_path / f"{LARGE.name}.tmp").mkdir()
+    with pytest.raises(IsADirectoryError):
+        run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).fetch(REPO, revision, [LARGE], tmp_path))
+
+
+def test_a_store_takes_a_model_from_the_real_hub(site: hub_server.Loopback, revision: Revision, tmp_path: Path) -> None:
+    hub, store = HuggingFaceHub(endpoint=site.endpoint, limits=QUICK), ModelStore(tmp_path / "models")
+    place = run(store.fetch(hub, REPO, revision, ALL, content_digest(ALL)))
+    assert isinstance(place, Path)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == FILES
+    assert run(store.fetch(hub, REPO, revision, ALL, content_digest(ALL))) == place
 
 
 def test_a_cancelled_download_ends_at_once(site: hub_server.Loopback, revision: Revision, tmp_path: Path) -> None:

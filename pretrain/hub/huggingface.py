@@ -15,6 +15,7 @@ import httpx2
 from huggingface_hub import HfApi, close_session, constants, set_client_factory
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+from huggingface_hub.utils._http import default_client_factory
 
 from pretrain.errors import ConfigError, ModelRejected, PretrainError, Refused
 from pretrain.hub import RemoteFile, download, names, upload
@@ -128,10 +129,17 @@ class HuggingFaceHub:
     async def _writing(self, repo: str, seconds: float, work: Callable[[], T]) -> T:
         """Do blocking work of the hub's client in a thread whose requests end when nobody waits for them."""
         waited = upload.Waited()
-        set_client_factory(lambda: upload.guarded_client(self._endpoint, self._limits, waited))
+
+        def guarded() -> T:
+            """Work on our HTTP client; a thread that is left behind has it to its end, and never the unbounded one."""
+            set_client_factory(lambda: upload.guarded_client(self._endpoint, self._limits, waited))
+            try:
+                return work()
+            finally:
+                set_client_factory(default_client_factory)
 
         async def attempt() -> T:
-            return await asyncio.to_thread(self._translated, repo, work)
+            return await asyncio.to_thread(self._translated, repo, guarded)
 
         try:
             async with deadline(seconds, f"writing to {repo}"):
