@@ -48,9 +48,17 @@ class _Rejected(BaseModel):
     detail: Annotated[str, Field(max_length=2000)]
 
 
-_Header: TypeAdapter[_Measured | _Rejected] = TypeAdapter(
-    Annotated[_Measured | _Rejected, Field(discriminator="outcome")]
-)
+class _Fits(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    outcome: Literal["fits"]
+
+
+_Answer = _Measured | _Rejected | _Fits
+_Header: TypeAdapter[_Answer] = TypeAdapter(Annotated[_Answer, Field(discriminator="outcome")])
+
+
+MOST_FIT_BYTES = _LENGTH_BYTES + _MAX_HEADER_BYTES
+"""How long an honest answer about config and headers can be."""
 
 
 def most_bytes(samples: Samples) -> int:
@@ -75,6 +83,11 @@ def encode_measurement(measurement: Measurement) -> bytes:
     return _frame(header) + body + measurement.sketch.values.astype(_WEIGHT).tobytes()
 
 
+def encode_fit() -> bytes:
+    """Return the answer of a child that found config and headers to be those of an allowed model."""
+    return _frame({"outcome": "fits"})
+
+
 def encode_rejection(rejection: ModelRejected) -> bytes:
     """Return the answer of a child whose model breaks a rule."""
     return _frame({"outcome": "rejected", "reason": rejection.reason, "detail": rejection.detail[:2000]})
@@ -86,6 +99,25 @@ def decode(raw: bytes, samples: Samples, engine: str) -> Measurement:
     Raises ModelRejected when that is what it says, and GarbageError when it is malformed, is about other samples, is
     from another engine, or holds a loss that no mean of float32 losses can be, or a weight that is not finite.
     """
+    answer, body = _read(raw)
+    if not isinstance(answer, _Measured):
+        raise GarbageError("no losses, which were asked for")
+    _check(answer, samples, engine)
+    windows = {task: len(samples.tokens[task]) for task in sorted(samples.tokens)}
+    losses = _losses(body[: _LOSS.itemsize * sum(windows.values())], windows)
+    sketch = _sketch(body[_LOSS.itemsize * sum(windows.values()) :], Digest(answer.shapes))
+    weights, scored = Digest(answer.weights), Digest(answer.samples)
+    return Measurement(losses, weights, scored, answer.engine, answer.seconds, sketch)
+
+
+def decode_fit(raw: bytes) -> None:
+    """Read an answer about config and headers: raises ModelRejected when they do not fit, GarbageError for another."""
+    answer, body = _read(raw)
+    if not isinstance(answer, _Fits) or body:
+        raise GarbageError("losses, which were not asked for")
+
+
+def _read(raw: bytes) -> tuple[_Measured | _Fits, bytes]:
     length = int.from_bytes(raw[:_LENGTH_BYTES], "big")
     header, body = raw[_LENGTH_BYTES : _LENGTH_BYTES + length], raw[_LENGTH_BYTES + length :]
     if len(raw) < _LENGTH_BYTES + length or length > _MAX_HEADER_BYTES:
@@ -96,12 +128,7 @@ def decode(raw: bytes, samples: Samples, engine: str) -> Measurement:
         raise GarbageError(f"a header that is not ours: {error.error_count()} errors in it") from None
     if isinstance(answer, _Rejected):
         raise ModelRejected(Reason(answer.reason), answer.detail)
-    _check(answer, samples, engine)
-    windows = {task: len(samples.tokens[task]) for task in sorted(samples.tokens)}
-    losses = _losses(body[: _LOSS.itemsize * sum(windows.values())], windows)
-    sketch = _sketch(body[_LOSS.itemsize * sum(windows.values()) :], Digest(answer.shapes))
-    weights, scored = Digest(answer.weights), Digest(answer.samples)
-    return Measurement(losses, weights, scored, answer.engine, answer.seconds, sketch)
+    return answer, body
 
 
 def _frame(header: Mapping[str, object]) -> bytes:

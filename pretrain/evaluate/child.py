@@ -6,30 +6,47 @@ from typing import BinaryIO
 
 import torch
 
+from pretrain.competition import Constraints
 from pretrain.data import Samples
 from pretrain.errors import ModelRejected
 from pretrain.evaluate import Measurement
-from pretrain.evaluate.answer import encode_measurement, encode_rejection
+from pretrain.evaluate.answer import encode_fit, encode_measurement, encode_rejection
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.limits import limit
 from pretrain.evaluate.loss import window_losses
-from pretrain.evaluate.request import Request, read_samples
+from pretrain.evaluate.request import Request, read_preview, read_samples
 from pretrain.evaluate.sketch import sketch_of
+from pretrain.models.architectures import check_header, read_config
+from pretrain.models.header import parse_header
 from pretrain.models.load import load_with_digest
+from pretrain.preview import Preview
 
 
 def judge(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     """Judge the model that a request names on the samples in a file; send the losses or the reason of its refusal.
+
+    Or, where that is asked, look at its config and headers alone; send that they fit, or why not.
 
     Anything else that happens here is an exception, so a traceback on stderr and an exit status that is not 0.
     """
     request = Request.model_validate_json(raw)
     limit(request)
     try:
-        message = encode_measurement(measure(request, read_samples(samples)))
+        if request.work == "inspect":
+            inspect(read_preview(request.model), request.constraints, request.vocabulary)
+            message = encode_fit()
+        else:
+            message = encode_measurement(measure(request, read_samples(samples)))
     except ModelRejected as rejection:
         message = encode_rejection(rejection)
     answer.sendall(message)
+
+
+def inspect(preview: Preview, constraints: Constraints, vocabulary: int) -> None:
+    """See that a model, when it is downloaded, will be one that the competition allows; raises ModelRejected."""
+    headers = [(name, parse_header(header.raw, header.data_bytes, name)) for name, header in preview.headers.items()]
+    architecture = read_config(preview.config, constraints, vocabulary)
+    check_header([tensor for _, tensors in headers for tensor in tensors], architecture, constraints)
 
 
 def measure(request: Request, samples: Samples) -> Measurement:

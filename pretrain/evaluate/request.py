@@ -1,8 +1,9 @@
 """What the child that judges a model is told, and the samples that it reads: JSON and safetensors, never a pickle."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +11,11 @@ from safetensors.numpy import load, save
 
 from pretrain.competition import Constraints
 from pretrain.data import Samples
+from pretrain.models.files import CONFIG
+from pretrain.preview import Preview, RawHeader
 from pretrain.types import TaskName
+
+_SIZES = "sizes"
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    work: Literal["judge", "inspect"]
+    """inspect: the folder holds what ``write_preview`` wrote, and no weights."""
     model: Path
     constraints: Constraints
     vocabulary: int
@@ -48,6 +55,25 @@ class Request(BaseModel):
     memory: int | None
     seconds: float
     """The deadline."""
+
+
+def write_preview(preview: Preview, folder: Path) -> None:
+    """Write what is known of a model before its weights, for ``read_preview``, into an empty folder."""
+    (folder / CONFIG).write_bytes(preview.config)
+    for number, header in enumerate(preview.headers.values()):
+        (folder / f"{number}.header").write_bytes(header.raw)
+    sizes = [[name, header.data_bytes] for name, header in preview.headers.items()]
+    (folder / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+
+
+def read_preview(folder: Path) -> Preview:
+    """Read what ``write_preview`` wrote."""
+    sizes: list[tuple[str, int]] = json.loads((folder / _SIZES).read_text(encoding="utf-8"))
+    headers = {
+        name: RawHeader((folder / f"{number}.header").read_bytes(), data_bytes)
+        for number, (name, data_bytes) in enumerate(sizes)
+    }
+    return Preview((folder / CONFIG).read_bytes(), headers)
 
 
 def write_samples(samples: Samples, file: BinaryIO) -> None:

@@ -13,19 +13,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Literal, Self
 
 from pretrain.competition import Constraints
 from pretrain.data import Samples
 from pretrain.errors import Cause, ConfigError, EvaluatorUnavailable
 from pretrain.evaluate import Measurement, canary, isolation
-from pretrain.evaluate.answer import GarbageError, decode, most_bytes
+from pretrain.evaluate.answer import MOST_FIT_BYTES, GarbageError, decode, decode_fit, most_bytes
 from pretrain.evaluate.children import Child, ChildError, ForkServer, ServerError, environment, last_line
 from pretrain.evaluate.engine import engine_version
-from pretrain.evaluate.request import EngineSettings, Request, write_samples
+from pretrain.evaluate.request import EngineSettings, Request, write_preview, write_samples
+from pretrain.preview import Preview
 
 _JUDGE = "pretrain.evaluate.child:judge"
 _START = 180.0  # seconds that the fork server may take to import its libraries and fork
+_INSPECTION = 120.0  # seconds for the config and the headers of a model
 log = logging.getLogger("pretrain.evaluate")
 
 
@@ -91,6 +93,25 @@ class ProcessEvaluator:
     ) -> None:
         self.close()
 
+    async def inspect(self, preview: Preview, constraints: Constraints) -> None:
+        """See, in a child, whether config and headers are those of a model that the competition allows.
+
+        Raises as ``losses`` does.
+        """
+        with (
+            tempfile.TemporaryDirectory(prefix="pretrain-preview-") as folder,
+            tempfile.TemporaryFile() as nothing,
+            tempfile.TemporaryFile() as output,
+        ):
+            await asyncio.to_thread(write_preview, preview, Path(folder))
+            limit = min(_INSPECTION, self._settings.deadline)
+            request = self._request(Path(folder), constraints, limit, "inspect")
+            raw = await self._ask(request, nothing, output, MOST_FIT_BYTES)
+        try:
+            decode_fit(raw)
+        except GarbageError as error:
+            raise EvaluatorUnavailable(f"a child gave an answer that is not ours: {error}", Cause.CRASHED) from error
+
     async def losses(
         self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
     ) -> Measurement:
@@ -103,7 +124,7 @@ class ProcessEvaluator:
         no child can be had. Whatever happens, the child's process group is gone afterwards.
         """
         limit = min(seconds or math.inf, self._settings.deadline)
-        request = self._request(model, constraints, limit)
+        request = self._request(model, constraints, limit, "judge")
         with tempfile.TemporaryFile() as drawn, tempfile.TemporaryFile() as output:
             await asyncio.to_thread(write_samples, samples, drawn)
             raw = await self._ask(request, drawn, output, most_bytes(samples))
@@ -112,7 +133,9 @@ class ProcessEvaluator:
         except GarbageError as error:
             raise EvaluatorUnavailable(f"a child gave an answer that is not ours: {error}", Cause.CRASHED) from error
 
-    def _request(self, model: Path, constraints: Constraints, seconds: float) -> Request:
+    def _request(
+        self, model: Path, constraints: Constraints, seconds: float, work: Literal["judge", "inspect"]
+    ) -> Request:
         if constraints.tokenizer not in self._vocabularies:
             known = ", ".join(sorted(self._vocabularies)) or "none"
             raise ConfigError(f"the size of tokenizer {constraints.tokenizer!r} is not known; known are {known}")
@@ -120,6 +143,7 @@ class ProcessEvaluator:
             raise EvaluatorUnavailable(f"{model} is not a folder; a model's files must be there before it is judged")
         settings = self._settings
         return Request(
+            work=work,
             model=model.absolute(),
             constraints=constraints,
             vocabulary=self._vocabularies[constraints.tokenizer],

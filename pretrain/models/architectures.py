@@ -121,6 +121,8 @@ def check_header(tensors: Sequence[StoredTensor], architecture: Architecture, co
     """Check that the files hold exactly the tensors of the architecture; raises ModelRejected(HEADER)."""
     expected = architecture.tensors(constraints)
     found = {tensor.name: tensor for tensor in tensors}
+    if len(found) < len(tensors):
+        raise ModelRejected(Reason.HEADER, f"{_repeated(tensors)} is in two shards; each tensor may stand once")
     if missing := expected.keys() - found.keys():
         raise ModelRejected(Reason.HEADER, f"{len(missing)} tensors are missing, such as {min(missing)}")
     if extra := found.keys() - expected.keys():
@@ -130,6 +132,11 @@ def check_header(tensors: Sequence[StoredTensor], architecture: Architecture, co
             raise ModelRejected(Reason.HEADER, f"{name} has shape {tensor.shape}; expected {expected[name]}")
         if tensor.dtype not in DTYPES:
             raise ModelRejected(Reason.HEADER, f"{name} has dtype {tensor.dtype}; allowed are {', '.join(DTYPES)}")
+
+
+def _repeated(tensors: Sequence[StoredTensor]) -> str:
+    names = [tensor.name for tensor in tensors]
+    return next(name for name in names if names.count(name) > 1)
 
 
 def describe(model: PreTrainedModel) -> Architecture:
