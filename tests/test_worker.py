@@ -388,6 +388,6 @@ def test_no_bytes_as_an_answer_raise_anything_but_garbage(raw: bytes) -> None:
 def test_a_child_cannot_reject_for_a_reason_that_is_not_its_to_know() -> None:
     for reason in Reason:
         raw = encode_rejection(ModelRejected(reason, "because"))
-        allowed = reason in {Reason.FILES, Reason.HEADER, Reason.ARCHITECTURE, Reason.NOT_FINITE}
+        allowed = reason in {Reason.FILES, Reason.HEADER, Reason.ARCHITECTURE, Reason.NOT_FINITE, Reason.NOT_CAUSAL}
         with pytest.raises(ModelRejected if allowed else GarbageError):
             decode(raw, samples(), ENGINE)
