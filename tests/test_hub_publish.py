@@ -34,8 +34,9 @@ QUICK = Limits(connect=5, stall=0.5, answer=20, publish=60, tries=4, pause=0.001
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from pretrain.hub.huggingface import HuggingFaceHub
-print(asyncio.run(HuggingFaceHub(sys.argv[1], sys.argv[2]).publish(Path(sys.argv[3]), sys.argv[4])))
+from pretrain.hub.huggingface import HuggingFaceHub, Limits
+one_by_one = HuggingFaceHub(sys.argv[1], sys.argv[2], Limits(parallel=1))
+print(asyncio.run(one_by_one.publish(Path(sys.argv[3]), sys.argv[4])))
 """
 
 
