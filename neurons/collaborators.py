@@ -84,6 +84,7 @@ def build_evaluator(judge: Judge, device: str, sampler: Sampler) -> ProcessEvalu
         threads=judge.threads,
         deadline=judge.deadline,
         memory=int(judge.memory_gb * 1e9) if judge.memory_gb else None,
+        isolated=judge.isolated,
     )
     vocabularies = {name: tokenizer.vocabulary for name, tokenizer in sampler.tokenizers.items()}
     return ProcessEvaluator(settings, vocabularies | {canary.TOKENIZER: canary.VOCABULARY})

@@ -151,7 +151,12 @@ class Judge(Group):
     deadline: Annotated[float, Field(gt=0)] = Field(default=600.0, description="seconds for one model")
     memory_gb: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
-        description="most GB of address space of that process, on the CPU; default: no bound",
+        description="most GB of address space of that process, on the CPU; default: what the machine has left",
+    )
+    isolated: bool = Field(
+        default=True,
+        description="whether that process gives up files, network and other processes before it meets a model; off only"
+        " where a device's driver cannot work so (docs/security.md)",
     )
 
 

@@ -315,6 +315,10 @@ def burns_time(_raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
         pass
 
 
+def reaches_for_more(raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:
+    (Request.model_validate_json(raw).model.parent / "more").write_text("x")
+
+
 def sends_a_gigabyte(_raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
     for _ in range(1 << 14):
         answer.sendall(b"\0" * (1 << 16))

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import isolated_children
 import pytest
+from fakes import World, model, one_competition, outcomes_of, weights_of
 from test_worker import CONSTRAINTS, VOCABULARIES, children_of, is_gone, samples
 
-from pretrain.errors import Cause, EvaluatorUnavailable, ModelRejected
+from pretrain.errors import Cause, EvaluatorUnavailable, ModelRejected, Reason
 from pretrain.evaluate import isolation
+from pretrain.evaluate.canary import Canary
 from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
+from pretrain.state import State
 
 Done = Callable[[bool], set[str]]
 TRACING = {"reads_a_memory", "traces_a_process"}  # Yama, where a kernel has it, denies them to everybody
@@ -31,10 +34,10 @@ def taken_over(target: str, *, isolated: bool = True, deadline: float = 60.0) ->
     return ProcessEvaluator(settings, VOCABULARIES, target=f"isolated_children:{target}")
 
 
-def judge(evaluator: ProcessEvaluator, model: Path) -> str:
+def judge(evaluator: ProcessEvaluator, folder: Path) -> str:
     """Return what a child says as the reason of a refusal."""
     with pytest.raises(ModelRejected) as caught:
-        asyncio.run(evaluator.losses(model, samples(), CONSTRAINTS))
+        asyncio.run(evaluator.losses(folder, samples(), CONSTRAINTS))
     return caught.value.detail
 
 
@@ -50,12 +53,12 @@ def listening(
 
 def put_up(root: Path, stack: ExitStack) -> Path:
     """Return a model's folder with everything around it that a child could reach for."""
-    model, other, home = root / "model", root / "other", root / "home"
-    for folder in (model, other, home):
+    own, other, home = root / "model", root / "other", root / "home"
+    for folder in (own, other, home):
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"weights")
     for name in ("spare", "name", "emptied"):
-        (model / name).write_text(name)
+        (own / name).write_text(name)
     secret = home / "hotkey"
     secret.write_text("secret")
     bystander = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # noqa: S607 - any sleep does
@@ -68,7 +71,7 @@ def put_up(root: Path, stack: ExitStack) -> Path:
     listening(stack, socket.SOCK_STREAM, str(root / "path"))
     listening(stack, socket.SOCK_DGRAM, str(root / "datagrams"))
     aims = {
-        "model": str(model),
+        "model": str(own),
         "secret": str(secret),
         "validator": os.getpid(),
         "bystander": bystander.pid,
@@ -79,8 +82,8 @@ def put_up(root: Path, stack: ExitStack) -> Path:
         "path": str(root / "path"),
         "datagrams": str(root / "datagrams"),
     }
-    (model / "aims.json").write_text(json.dumps(aims))
-    return model
+    (own / "aims.json").write_text(json.dumps(aims))
+    return own
 
 
 @pytest.fixture(scope="module")
@@ -139,25 +142,49 @@ def test_a_killed_server_takes_an_isolated_child_along(tmp_path: Path) -> None:
         asyncio.run(watched(evaluator))
 
 
+def error_of(evaluator: ProcessEvaluator, folder: Path) -> EvaluatorUnavailable:
+    with pytest.raises(EvaluatorUnavailable) as caught:
+        asyncio.run(evaluator.losses(folder, samples(), CONSTRAINTS))
+    return caught.value
+
+
 @pytest.mark.parametrize(
-    ("target", "cause", "says"),
+    ("target", "cause", "says", "pays"),
     [
-        ("takes_much_memory", Cause.CRASHED, "Cannot allocate memory"),
-        ("burns_time", Cause.CRASHED, "killed by signal"),
-        ("answers_then_crashes", Cause.CRASHED, "killed by signal 11"),
-        ("sends_a_gigabyte", Cause.CRASHED, "answered more than"),
-        ("sends_for_ever", Cause.TIMEOUT, "outlasted its deadline"),
-        ("closes_everything", Cause.TIMEOUT, "outlasted its deadline"),
-        ("ignores_signals", Cause.TIMEOUT, "outlasted its deadline"),
+        ("takes_much_memory", Cause.CRASHED, "Cannot allocate memory", Reason.CRASHED),
+        ("burns_time", Cause.CRASHED, "killed by signal", Reason.CRASHED),
+        ("answers_then_crashes", Cause.CRASHED, "killed by signal 11", Reason.CRASHED),
+        ("sends_a_gigabyte", Cause.CRASHED, "answered more than", Reason.CRASHED),
+        ("reaches_for_more", Cause.CRASHED, "Permission denied", Reason.CRASHED),
+        ("sends_for_ever", Cause.TIMEOUT, "outlasted its deadline", None),
+        ("closes_everything", Cause.TIMEOUT, "outlasted its deadline", None),
+        ("ignores_signals", Cause.TIMEOUT, "outlasted its deadline", None),
     ],
 )
-def test_what_an_isolated_child_does_is_charged_as_what_it_is(
-    tmp_path: Path, target: str, cause: Cause, says: str
+def test_what_a_child_does_twice_is_charged_to_whom_it_belongs(
+    tmp_path: Path, target: str, cause: Cause, says: str, pays: Reason | None
 ) -> None:
-    deadline = 2.0 if cause is Cause.TIMEOUT else 60.0
-    with taken_over(target, deadline=deadline) as evaluator, pytest.raises(EvaluatorUnavailable) as caught:
-        asyncio.run(evaluator.losses(tmp_path, samples(), CONSTRAINTS))
-    assert (caught.value.cause, says in str(caught.value)) == (cause, True)
+    """What real children ended with is what a whole step's models then end with, beside one that is scored."""
+    with taken_over(target, deadline=0.5 if cause is Cause.TIMEOUT else 60.0) as evaluator:
+        errors = [error_of(evaluator, tmp_path) for _ in range(2)]
+        need_layers(evaluator.isolation)
+    assert [(error.cause, says in str(error)) for error in errors] == [(cause, True)] * 2, str(errors)
+
+    world, state = World(tmp_path, one_competition()), State()
+    world.commit("A", 10, 2.0)
+    files = model(prose=1.0)
+    entry = world.commit("B", 20, files)
+    world.evaluator.script[weights_of(files)] = list(errors)
+    for block in (100, 110):
+        state, report = world.step(block, state)
+        assert outcomes_of(report)["A"] == "scored"
+    assert state.record(entry).rejected is pays
+
+
+def test_a_child_that_dies_for_every_model_dies_for_the_canary_too(tmp_path: Path) -> None:
+    with taken_over("answers_then_crashes") as evaluator, pytest.raises(EvaluatorUnavailable) as caught:
+        asyncio.run(Canary(evaluator, tmp_path / "canary").check())
+    assert (caught.value.cause, "canary could not be scored" in str(caught.value)) == (None, True)
 
 
 def test_a_flood_of_output_ends_at_a_bound_and_harms_no_one(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+import resource
+from pathlib import Path
+
+import pytest
+
+from pretrain.evaluate.limits import most_memory
+
+PAGE = resource.getpagesize()
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    folder = tmp_path / "proc"
+    (folder / "self").mkdir(parents=True)
+    (folder / "self/statm").write_text("1000 500 10 1 0 90 0\n")
+    (folder / "meminfo").write_text("MemTotal:       8000 kB\nMemAvailable:       6000 kB\n")
+    return folder
+
+
+def test_a_child_may_take_what_is_mapped_and_available_and_its_models_files(tmp_path: Path, proc: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"x" * 10)
+    (tmp_path / "b.safetensors").write_bytes(b"x" * 5)
+    assert most_memory(tmp_path, proc, tmp_path / "none") == 1000 * PAGE + 6000 * 1024 + 15
+
+
+@pytest.mark.parametrize(
+    ("most", "now", "left"),
+    [("max", "5", 6000 * 1024), ("4096", "96", 4000), ("10", "20", 0), ("9" * 15, "0", 6144000)],
+)
+def test_a_container_with_less_bounds_it(tmp_path: Path, proc: Path, most: str, now: str, left: int) -> None:
+    (tmp_path / "memory.max").write_text(f"{most}\n")
+    (tmp_path / "memory.current").write_text(f"{now}\n")
+    assert most_memory(tmp_path, proc, tmp_path) == 1000 * PAGE + left
+
+
+def test_a_machine_that_says_nothing_bounds_nothing(tmp_path: Path) -> None:
+    assert most_memory(tmp_path, tmp_path / "none", tmp_path) is None
