@@ -33,6 +33,7 @@ def start_logging() -> Console:
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
     logging.getLogger("bittensor").setLevel(logging.WARNING)  # it tells of every try; we tell of the outage
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request, with signed addresses
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # so does it, of every one that failed
     return console
 
 

@@ -6,6 +6,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -189,6 +190,31 @@ def test_a_file_of_an_older_model_does_not_stay(site: hub_server.Loopback, model
     other = {"config.json": b"{}", "model.safetensors": b"whole" * 1000}
     revision = asyncio.run(hub(site).publish(written(tmp_path / "other", other), REPO))
     assert committed(site)[revision] == other
+
+
+def test_a_shard_too_many_is_another_model(site: hub_server.Loopback, model: Path) -> None:
+    first = asyncio.run(hub(site).publish(model, REPO))
+    (model / "model-2.safetensors").unlink()
+    second = asyncio.run(hub(site).publish(model, REPO))
+    fewer = {name: content for name, content in FILES.items() if name != "model-2.safetensors"}
+    assert committed(site) == {first: FILES, second: fewer}
+
+
+def test_a_revision_is_made_on_no_other_head_than_the_one_that_was_seen(site: hub_server.Loopback, model: Path) -> None:
+    held = Rule("hold after", "POST /api/models/alice/model/preupload", times=1)
+    site.faults.rules.append(held)
+
+    def meanwhile() -> None:
+        assert held.reached.wait(20)
+        site.state.publish(REPO, {"README.md": b"by another hand"})
+        held.go_on.set()
+
+    other = threading.Thread(target=meanwhile)
+    other.start()
+    revision = asyncio.run(hub(site, replace(QUICK, stall=20)).publish(model, REPO))
+    other.join(20)
+    assert committed(site)[revision] == {**FILES, "README.md": b"by another hand"}
+    assert (site.count("POST /api/models/alice/model/commit/"), len(committed(site))) == (2, 2)
 
 
 def test_a_file_that_the_hub_leaves_out_is_told(site: hub_server.Loopback, model: Path) -> None:

@@ -225,6 +225,22 @@ def test_a_download_that_broke_off_goes_on_where_it_was(
     assert (site.count("GET /objects"), site.served) == (2, {LARGE.sha256: LARGE.size})
 
 
+def test_a_download_that_gets_on_is_not_given_up(site: hub_server.Loopback, revision: Revision, tmp_path: Path) -> None:
+    site.faults.rules.append(Rule("short", "GET /objects", times=6))
+    run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).fetch(REPO, revision, [LARGE], tmp_path))
+    assert (site.count("GET /objects"), site.served) == (7, {LARGE.sha256: LARGE.size})
+
+
+@pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"size": 5}])
+def test_a_large_file_that_the_revision_does_not_hold_costs_no_download(
+    site: hub_server.Loopback, revision: Revision, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    hub = HuggingFaceHub(endpoint=site.endpoint, limits=QUICK)
+    with pytest.raises(ModelRejected, match="holds no such file"):
+        run(hub.fetch(REPO, revision, [replace(LARGE, **change)], tmp_path / "into"))
+    assert ([path.stat().st_size for path in (tmp_path / "into").glob("*")], site.count("GET")) == ([], 2)
+
+
 def test_a_later_call_goes_on_where_an_earlier_one_broke_off(
     site: hub_server.Loopback, revision: Revision, tmp_path: Path
 ) -> None:
