@@ -1,11 +1,16 @@
 """Publishing to the real hub by its own client: one revision whatever happens, and a token that never leaves."""
 
 import asyncio
+import fcntl
 import hashlib
 import logging
+import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 import traceback
@@ -287,6 +292,27 @@ def test_a_publication_meets_its_deadline_and_sends_nothing_after_it(
 def test_the_client_is_left_as_it_was_for_whoever_else_uses_it(site: hub_server.Loopback, model: Path) -> None:
     asyncio.run(hub(site).publish(model, REPO))
     assert HfApi(site.endpoint, token=TOKEN).model_info(REPO).id == REPO
+
+
+def _said(site: hub_server.Loopback, model: Path, stderr: int) -> int:
+    command = [sys.executable, "-c", PROGRAM, TOKEN, site.endpoint, str(model), REPO]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=stderr, check=False)  # noqa: S603
+    return done.returncode
+
+
+def test_large_files_show_how_far_they_are_on_a_terminal_and_nowhere_else(
+    site: hub_server.Loopback, model: Path, tmp_path: Path
+) -> None:
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    assert _said(site, model, end) == 0
+    os.close(end)
+    assert b"model-1.safetensors: 100%" in os.read(terminal, 65536)
+    os.close(terminal)
+    written(model, {"model-1.safetensors": b"another" * 1000})
+    with (tmp_path / "log").open("wb") as log:
+        assert _said(site, model, log.fileno()) == 0
+    assert (tmp_path / "log").read_bytes() == b""
 
 
 def _wait(ready: Callable[[], bool]) -> None:
