@@ -95,8 +95,9 @@ def living_reigns(state: State, competition: Competition, now: Block) -> tuple[R
 
 
 def needs_references(competition: Competition) -> bool:
-    """Whether gains decide anything: an adaptive head start, or pay by descent."""
-    return isinstance(competition.epsilon, AdaptiveEpsilon) or isinstance(competition.reward, DescentReward)
+    """Whether past champions decide anything: by gains (an adaptive head start, pay by descent), or as originals."""
+    by_gain = isinstance(competition.epsilon, AdaptiveEpsilon) or isinstance(competition.reward, DescentReward)
+    return by_gain or competition.near_copies.action == "refused"
 
 
 def select(snapshot: Snapshot, schedule: Schedule, competition: Competition, state: State) -> Selected:
