@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from pretrain.commands import bench, chain, commitment, competitions, doctor, localnet, score
+from pretrain.commands import bench, chain, check, commitment, competitions, doctor, localnet, score
 from pretrain.errors import PretrainError
 
 WRONG = 2
@@ -22,6 +22,7 @@ First commands:
   pretrain competitions check competitions/*.yaml
   pretrain competitions show competitions/localnet.yaml --block 0
   pretrain commitment decode TEXT                 what a text on chain names
+  pretrain check MODEL --competition 1            would a validator accept it?
   pretrain score MODEL --competition 1            what a validator would measure
   pretrain doctor validator --wallet.name alice   is everything in place? the same with miner
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command("localnet")(localnet.localnet)
 app.add_typer(competitions.app, name="competitions")
 app.add_typer(commitment.app, name="commitment")
+app.command("check")(check.check)
 app.command("score")(score.score)
 app.add_typer(bench.app, name="bench")
 app.add_typer(chain.app, name="chain")

@@ -118,13 +118,18 @@ async def would_beat(model: Path, competition: CompetitionId, bench: Bench) -> V
     )
 
 
-def competition_at(schedule: Schedule, competition: CompetitionId, block: Block) -> Competition:
-    """Return a competition as it is in force at a block; raises ConfigError with those that are."""
+def competition_at(schedule: Schedule, competition: CompetitionId | None, block: Block) -> Competition:
+    """Return a competition as it is in force at a block, the only one there for None.
+
+    Raises ConfigError with those that are in force.
+    """
     in_force = {c.competition_id: c for c in schedule.at(block)}
-    if competition not in in_force:
-        names = ", ".join(f"{c.id} ({c.name})" for c in in_force.values()) or "none"
+    names = ", ".join(f"{c.id} ({c.name})" for c in in_force.values()) or "none"
+    if competition is None and len(in_force) != 1:
+        raise ConfigError(f"--competition is missing: in force at block {block}: {names}")
+    if competition is not None and competition not in in_force:
         raise ConfigError(f"--competition {competition} is not in force at block {block}; in force: {names}")
-    return in_force[competition]
+    return next(iter(in_force.values())) if competition is None else in_force[competition]
 
 
 def leaders(snapshot: Snapshot, schedule: Schedule, competition: CompetitionId) -> list[Entry]:

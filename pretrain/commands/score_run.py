@@ -89,7 +89,8 @@ def ask(question: Question) -> Scores:
 
 async def _measure(question: Question, schedule: Schedule, sampler: Sampler, evaluator: ProcessEvaluator) -> Scores:
     block, seed = await _windows(question, schedule)
-    rules = _competition(schedule, question.competition, block)
+    wanted = None if question.competition is None else CompetitionId(question.competition)
+    rules = competition_at(schedule, wanted, block)
     console = Console(stderr=True)
     with (
         Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
@@ -139,14 +140,3 @@ def _subtensor(place: Place) -> Subtensor:
         wrong = error.errors()[0]
         right = wrong["msg"].removeprefix("Value error, ")
         raise ConfigError(f"--subtensor.{wrong['loc'][0]} {wrong['input']!r}: {right}") from error
-
-
-def _competition(schedule: Schedule, wanted: int | None, block: Block) -> Competition:
-    """Return the competition asked for, or the only one in force; raises ConfigError with those that are."""
-    if wanted is not None:
-        return competition_at(schedule, CompetitionId(wanted), block)
-    in_force = schedule.at(block)
-    if len(in_force) != 1:
-        names = ", ".join(f"{c.id} ({c.name})" for c in in_force) or "none"
-        raise ConfigError(f"--competition is missing: in force at block {block}: {names}")
-    return in_force[0]
