@@ -14,6 +14,7 @@ from pretrain.evaluate.answer import encode_fit, encode_measurement, encode_reje
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.limits import limit
 from pretrain.evaluate.loss import window_losses
+from pretrain.evaluate.probes import probe
 from pretrain.evaluate.request import Request, read_preview, read_samples
 from pretrain.evaluate.sketch import sketch_of
 from pretrain.models.architectures import check_header, read_config
@@ -50,7 +51,7 @@ def inspect(preview: Preview, constraints: Constraints, vocabulary: int) -> None
 
 
 def measure(request: Request, samples: Samples) -> Measurement:
-    """Load the model and score it on every task; raises ModelRejected."""
+    """Load the model, score it on every task and probe it; raises ModelRejected."""
     begun = time.monotonic()
     torch.set_num_threads(request.threads)
     torch.set_float32_matmul_precision("highest")  # float32 means float32, also where TF32 is faster
@@ -59,6 +60,7 @@ def measure(request: Request, samples: Samples) -> Measurement:
         task: window_losses(model, tokens, batch=request.batch, chunk=request.chunk)
         for task, tokens in sorted(samples.tokens.items())
     }
+    probe(model, samples, request.vocabulary, batch=request.batch, chunk=request.chunk)
     sketch = sketch_of(model, samples.digest)
     engine = engine_version(request.device)
     return Measurement(losses, weights, samples.digest, engine, time.monotonic() - begun, sketch)
