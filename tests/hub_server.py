@@ -42,6 +42,8 @@ class Loopback:
     """Bytes of bodies sent, by the file's name or object."""
     endpoint: str = ""
     storage: str = ""
+    redirects: bool = True
+    """Whether another name of a repository is answered by a redirect, or at once by that repository."""
     page: int = 3
     """Entries of one page of a listing."""
     part: int | None = None
@@ -277,7 +279,7 @@ class _Hub(_Handler):
             raise Refusal(404 if self.owner else 401, "RepoNotFound", "Repository not found")
         if found.disabled:
             raise Refusal(403, message="Access to this resource is disabled.")
-        if found.id != repo:
+        if found.id != repo and self.loopback.redirects:
             return Answer(307, b"", {"Location": self.path.replace(repo, found.id)})
         return found
 

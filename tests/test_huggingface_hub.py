@@ -246,7 +246,11 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke_off(
 ) -> None:
     site.faults.rules.append(Rule("short", "GET /objects", times=1))
     with pytest.raises(HubUnavailable):
-        run(HuggingFaceHub(endpoint=site.endpoint, limits=replace(QUICK, tries=1)).fetch(REPO, revision, ALL, tmp_path))
+        run(
+            HuggingFaceHub(endpoint=site.endpoint, limits=replace(QUICK, tries=1)).fetch(
+                REPO, revision, [LARGE], tmp_path
+            )
+        )
     run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).fetch(REPO, revision, [LARGE], tmp_path))
     assert (tmp_path / LARGE.name).read_bytes() == FILES[LARGE.name]
     assert site.served[LARGE.sha256] == LARGE.size
@@ -268,6 +272,26 @@ def test_wrong_bytes_of_the_right_length_never_get_their_name(
     with pytest.raises(HubUnavailable, match="not those of its sha256"):
         run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).fetch(REPO, revision, [LARGE], tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_bytes_of_a_small_file_are_the_hubs_and_no_other_digest_of_the_miners(
+    site: hub_server.Loopback, revision: Revision
+) -> None:
+    site.faults.rules.append(Rule("wrong", "GET /api/resolve-cache"))
+    with pytest.raises(HubUnavailable, match="not those that it lists"):
+        run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).describe(REPO, revision))
+
+
+@pytest.mark.parametrize("change", [_rename, _respell])
+def test_a_repository_that_answers_to_another_name_is_unavailable_also_without_a_redirect(
+    site: hub_server.Loopback, revision: Revision, change: Callable[[hub_server.Loopback], None]
+) -> None:
+    change(site)
+    site.redirects = False
+    hub = HuggingFaceHub(endpoint=site.endpoint, limits=QUICK)
+    with pytest.raises(ModelRejected):
+        run(hub.describe(REPO, revision))
+    assert run(hub.is_public(REPO)) is False
 
 
 def test_a_download_that_trickles_meets_its_deadline(
