@@ -47,8 +47,8 @@ _SIZES = {
 }
 """By the name that a family has for it."""
 _POSITIONS = ("max_position_embeddings", "n_positions")
-_RECIPE = Recipe(windows=160, length=32, batch=8, learning_rate=LearningRate(1e-2, 512, 1024, 160 * 32))
-"""Twenty steps."""
+_RECIPE = Recipe(windows=96, length=32, batch=8, learning_rate=LearningRate(1e-2, 512, 1024, 96 * 32))
+"""Twelve steps."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,14 @@ from cheats import (
     positions,
     where,
 )
+from tiny import tiny_constraints
 from transformers import PreTrainedModel
 
 from pretrain.errors import ModelRejected, Reason
-from pretrain.evaluate import probes
+from pretrain.evaluate import child, probes
 from pretrain.evaluate.probes import Findings, causal, check, movement, observe, probe, uniform, wager
+from pretrain.evaluate.request import Request
+from pretrain.types import Digest
 
 LENGTH = 64
 SAMPLES = natural(LENGTH, windows=32)
@@ -217,3 +221,26 @@ def test_a_tolerance_is_what_may_move() -> None:
         causal(Findings(movement=2e-4, where="position 3"), 1e-4)
     with pytest.raises(ModelRejected, match="not_causal"):
         causal(Findings(movement=1e-30, where="position 3"), 0.0)
+
+
+def test_a_child_probes_the_model_that_it_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On windows of its own length, with the ids of the tokenizer, whatever its losses are."""
+    model = honest_llama()
+    monkeypatch.setattr(child, "load_with_digest", lambda *_: (model, Digest("0" * 64)))
+    request = Request(
+        work="judge",
+        model=Path("/"),
+        constraints=tiny_constraints(sequence_length=LENGTH),
+        vocabulary=VOCABULARY,
+        device="cpu",
+        batch=8,
+        chunk=64,
+        threads=1,
+        memory=None,
+        seconds=60.0,
+    )
+    assert child.measure(request, SAMPLES).losses.keys() == SAMPLES.tokens.keys()
+
+    leaking(model, LEAKS["on natural windows alone"], 1e-3)
+    with pytest.raises(ModelRejected, match="not_causal"):
+        child.measure(request, SAMPLES)
