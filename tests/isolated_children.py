@@ -293,12 +293,16 @@ def _succeeds(attack: Callable[[Aims], None], aims: Aims) -> bool:
     return True
 
 
-def tells_what_it_holds(_raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
+def tells_what_it_holds(raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
     """Answer its limits, its death signal, and how many descriptors are open beside stdin, stdout and stderr."""
+    limit(Request.model_validate_json(raw))
     death = ctypes.c_int()
     _libc("prctl", 2, ctypes.byref(death), 0, 0, 0)  # PR_GET_PDEATHSIG
     descriptors = sum(int(path.name) > 2 for path in Path("/proc/self/fd").iterdir()) - 1  # one lists them
-    told = [death.value, descriptors, resource.getrlimit(resource.RLIMIT_CORE), os.getsid(0) == os.getpid()]
+    limits = [
+        resource.getrlimit(kind)[1] for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_CPU)
+    ]
+    told = [death.value, descriptors, limits, os.getsid(0) == os.getpid()]
     answer.sendall(encode_rejection(ModelRejected(Reason.HEADER, json.dumps(told))))
 
 

@@ -122,7 +122,8 @@ def test_what_judging_takes_is_left_to_a_child(done: Done, need: str) -> None:
 @pytest.mark.parametrize("isolated", [True, False])
 def test_a_child_holds_nothing_of_its_server_and_dies_with_it(tmp_path: Path, isolated: bool) -> None:  # noqa: FBT001
     with taken_over("tells_what_it_holds", isolated=isolated) as evaluator:
-        assert json.loads(judge(evaluator, tmp_path)) == [9, 2, [0, 0], True]  # SIGKILL; samples and answer
+        told = json.loads(judge(evaluator, tmp_path))
+    assert told == [9, 2, [0, 16 << 20, 60 * 2 + 60], True]  # SIGKILL; samples and answer; no core, 16 MiB, seconds
 
 
 def test_a_killed_server_takes_an_isolated_child_along(tmp_path: Path) -> None:
