@@ -157,7 +157,7 @@ class HuggingFaceHub:
             known = inner if isinstance(inner, PretrainError) else of_write(inner, repo)
             if known is None:
                 raise
-            raise known from None  # the client's error holds the request, and so the token
+            raise known from error
         except OSError as error:
             raise Refused(f"what is to be published cannot be read: {error}", code="InvalidFile") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
