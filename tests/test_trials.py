@@ -122,14 +122,14 @@ def test_a_task_without_windows_has_no_trial() -> None:
 
 @pytest.mark.parametrize("share", [0.02, 0.1])
 def test_a_scattered_leak_is_missed_as_often_as_is_said(share: float) -> None:
-    """(1 - f)^m, for leaks to the next token at a part f of all positions, over 300 steps of m = 12 cuts."""
+    """(1 - f)^m, for leaks to the next token at a part f of all positions: 300 steps, m = 10 cuts besides the last."""
     missed = []
     for step in range(300):
         leaks = np.random.default_rng([7, step]).random(63) < share
         found = [cut for name, trial in of(natural(64, windows=48, skip=step), 1 << 20).items() if name != RANDOM
                  for each in cuts(trial) for cut in each]  # fmt: skip
         assert len(found) == 12
-        missed.append(not any(leaks[cut - 1] for cut in found))
+        missed.append(not any(leaks[cut - 1] for cut in found if cut < 63))
 
-    expected = (1 - share) ** 12
+    expected = (1 - share) ** 10
     assert float(np.mean(missed)) == pytest.approx(expected, abs=4 * (expected * (1 - expected) / 300) ** 0.5)

@@ -143,11 +143,12 @@ def causal(found: Findings, most: float) -> None:
     False alarms on a CPU: none. Both passes have the same shapes, so the same kernels add the same numbers in the same
     order. A masked score adds exactly 0 to a sum, and the rows of a product do not depend on each other.
 
-    Missed in a step with m cuts in all: a leak from a part f of all positions, scattered, each to the next token,
-    (1 - f)^m; to a token d ahead (1 - f)^(m d), if all of those d tokens change; in one stretch of f T positions, with
-    m cuts in its task, about 1 - f m, nothing from f m = 2 on, and nothing when it reaches to the end. In a part g of
-    the windows alone: (1 - g)^P for P probed ones. A champion is probed anew in every step, with other cuts. On a GPU:
-    what moves less than the tolerance. Raises ModelRejected(NOT_CAUSAL).
+    Missed in a step with m cuts besides those at T-1: a leak from a part f of all positions, scattered, each to the
+    next token, (1 - f)^m; to a token d ahead (1 - f)^(m d), if all of those d tokens change; one that tells only a
+    share s of all pairs of tokens apart, (1 - f s)^m; one in a single stretch of f T positions, with m cuts in its
+    task, about 1 - f m, nothing from f m = 2 on, and nothing when it reaches to the end. In a part g of the windows
+    alone: (1 - g)^P for P probed ones. A champion is probed anew in every step, with other cuts. On a GPU: what moves
+    less than the tolerance. Raises ModelRejected(NOT_CAUSAL).
     """
     if found.movement > most:
         raise ModelRejected(
