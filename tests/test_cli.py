@@ -160,7 +160,7 @@ def test_check_of_a_right_file_is_0_with_notes_and_its_digest(run: Ask) -> None:
     code, out, err = run("competitions", "check", "small.yaml")
     lines = out.splitlines()
     assert (code, err, [line.split(":")[:2] for line in lines[:-1]]) == (0, "", [["note", " small.yaml"]] * 3)
-    assert lines[-1].startswith("small.yaml: right; 2 phase(s), digest da116458")
+    assert lines[-1].startswith("small.yaml: right; 2 phase(s), digest 49f17c31")
 
 
 def test_check_refuses_what_is_not_pinned_when_asked_to(run: Ask) -> None:
@@ -202,6 +202,7 @@ def test_show_names_what_is_in_force_and_what_the_sync_window_judges(run: Ask) -
         "0.15 by text_loss on code: stdlib-code at unpinned",
         "linear 0.01 to 0.003 over 600 blocks",
         "paired sd 0.01, 3 standard errors 0.0015; end is above",
+        "near below 0.002 by losses or 0.05 by weights: reported",
     ]
     assert (code, [part for part in wanted if part not in out]) == (0, [])
 

@@ -120,7 +120,7 @@ def _show(schedule: Schedule, seen: competition_view.View) -> None:
 
 
 def _show_competition(schedule: Schedule, competition: Competition) -> None:
-    model, least = competition.model, competition.least_epsilon
+    model, least, near = competition.model, competition.least_epsilon, competition.near_copies
     above = "above" if competition.epsilon.end >= least else "BELOW, so chance often decides"
     say(f"\n{competition.name} (id {competition.id}): {competition.share:g} of the subnet's weight")
     show(
@@ -137,6 +137,7 @@ def _show_competition(schedule: Schedule, competition: Competition) -> None:
             ("compare", competition.compare),
             ("epsilon", _epsilon(competition)),
             ("noise", f"paired sd {competition.noise.paired_sd:g}, 3 standard errors {least:.2g}; end is {above}"),
+            ("copies", f"near below {near.losses:g} by losses or {near.weights:g} by weights: {near.action}"),
             ("reward", f"{_reward(competition)}; alpha {competition.alpha:g}"),
         ]
     )
