@@ -16,7 +16,7 @@ from pretrain.competition import NearCopies
 from pretrain.types import Digest, TaskName
 
 SKETCHED = 4096
-"""K, the weights in a sketch: a distance taken from them was within 5% of that of all weights (docs/benchmarks.md)."""
+"""K, the weights in a sketch: a distance taken from them was within 6% of that of all weights (docs/benchmarks.md)."""
 
 _PLACE = np.dtype("<u8")
 _Places = npt.NDArray[np.int64]
