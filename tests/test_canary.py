@@ -30,6 +30,9 @@ class InProcess:
     def __init__(self, spoil: Callable[[Measurement], Measurement] = lambda measured: measured) -> None:
         self._spoil = spoil
 
+    async def inspect(self, preview: Preview, constraints: Constraints) -> None:
+        raise AssertionError(f"a canary is ours: {preview}, {constraints}")
+
     async def losses(
         self, model: Path, samples: Samples, constraints: Constraints, _seconds: float | None = None
     ) -> Measurement:
@@ -45,6 +48,9 @@ class Failing:
 
     def __init__(self, error: Exception) -> None:
         self._error = error
+
+    async def inspect(self, preview: Preview, constraints: Constraints) -> None:
+        raise AssertionError(f"a canary is ours: {preview}, {constraints}")
 
     async def losses(
         self, model: Path, samples: Samples, constraints: Constraints, _seconds: float | None = None
