@@ -19,6 +19,7 @@ from pretrain.evaluate.loss import window_losses
 from pretrain.evaluate.sketch import sketch_of
 from pretrain.models.header import weights_digest
 from pretrain.models.load import load, load_with_digest
+from pretrain.preview import Preview
 from pretrain.types import Digest, TaskName
 
 
