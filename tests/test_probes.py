@@ -20,10 +20,12 @@ from cheats import (
     where,
 )
 from tiny import tiny_constraints
+from torch.nn.attention import SDPBackend
 from transformers import PreTrainedModel
 
 from pretrain.errors import ModelRejected, Reason
 from pretrain.evaluate import child, probes
+from pretrain.evaluate.loss import KERNELS
 from pretrain.evaluate.probes import Findings, causal, check, movement, observe, probe, uniform, wager
 from pretrain.evaluate.request import Request
 from pretrain.types import Digest
@@ -73,6 +75,20 @@ def test_an_honest_model_passes_and_no_bit_moves(dtype: torch.dtype, batch: int)
     assert (findings.movement, findings.where) == (0.0, "")
     assert len(findings.random) > 2 * (LENGTH - 1)
     assert len(findings.strewn) >= 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_bit_moves_whatever_kernel_attends_with_so_many_threads(
+    monkeypatch: pytest.MonkeyPatch, kernel: SDPBackend, threads: int, dtype: torch.dtype
+) -> None:
+    """At a length that no block of a kernel divides."""
+    monkeypatch.setattr(probes, "KERNELS", [kernel, SDPBackend.MATH])  # not every kernel is on every device
+    torch.set_num_threads(threads)
+    samples = natural(523, windows=2)
+
+    assert observe(honest_llama(length=523, dtype=dtype), samples, VOCABULARY, batch=2, chunk=64).movement == 0.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
