@@ -173,7 +173,9 @@ async def _fetched_ahead(node: Node, looked: Looked) -> AsyncGenerator[Fetched |
 async def measure(evaluator: Evaluator, path: Path, weights: Digest, job: Job) -> Measurement:
     """Measure a model and make sure that just this model was measured on just these samples.
 
-    Raises ModelRejected(NOT_FINITE) when a loss is no number, and what the evaluator raises.
+    Raises ModelRejected(NOT_FINITE) when a loss is no number, EvaluatorUnavailable(CRASHED) for an answer about
+    another model or other samples, and what the evaluator raises. A child that a model has taken over may answer so:
+    it must cost that model alone, and no step.
     """
     samples = job.samples
     seconds = job.speed.seconds(path, samples) if job.speed else None
@@ -181,7 +183,8 @@ async def measure(evaluator: Evaluator, path: Path, weights: Digest, job: Job) -
     if (measurement.weights, measurement.samples) != (weights, samples.digest):
         raise EvaluatorUnavailable(
             f"scored weights {measurement.weights} on samples {measurement.samples};"
-            f" asked for weights {weights} on samples {samples.digest}"
+            f" asked for weights {weights} on samples {samples.digest}",
+            Cause.CRASHED,
         )
     if not all(np.isfinite(losses).all() for losses in measurement.losses.values()):
         raise ModelRejected(Reason.NOT_FINITE, "a loss is NaN or infinite")

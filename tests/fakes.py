@@ -32,7 +32,7 @@ from pretrain.evaluate import Measurement
 from pretrain.evaluate.deadline import Health, Speed
 from pretrain.fingerprint import SKETCHED, Sketch
 from pretrain.hub import Hub, RemoteFile
-from pretrain.models.files import CONFIG, WEIGHTS, index_file, model_files
+from pretrain.models.files import CONFIG, WEIGHTS, index_file, model_files, shard_paths
 from pretrain.models.header import StoredTensor, digest_of_tensors, parse_header, read_header, weights_digest
 from pretrain.node import Node
 from pretrain.preview import Preview
@@ -336,7 +336,7 @@ class FakeEvaluator:
         self.measured.append(weights)
         if self.script.get(weights):
             raise self.script[weights].pop(0)
-        levels = {tensor.name: _value(model, tensor) for tensor in read_header(model / WEIGHTS)}
+        levels = {tensor.name: _value(path, tensor) for path in shard_paths(model) for tensor in read_header(path)}
         swing = np.resize([1 + self.jitter, 1 - self.jitter], next(iter(samples.tokens.values())).shape[0])
         losses = {task: levels[task] * swing for task in samples.tokens}
         shown = self.sketches.get(weights) or sketch(weights)
@@ -350,8 +350,8 @@ def sketch(salt: str, *, noise: float = 0.0) -> Sketch:
     return Sketch(Digest("5" * 64), values.astype(np.float32))
 
 
-def _value(folder: Path, tensor: StoredTensor) -> float:
-    raw = (folder / WEIGHTS).read_bytes()[tensor.start : tensor.start + tensor.size]
+def _value(path: Path, tensor: StoredTensor) -> float:
+    raw = path.read_bytes()[tensor.start : tensor.start + tensor.size]
     return float(struct.unpack("<d", raw)[0])
 
 

@@ -439,11 +439,15 @@ def test_an_engine_that_cannot_judge_at_all_abandons_the_step(world: World) -> N
     fails(world, 100, State(), EvaluatorUnavailable, "no device")
 
 
-def test_scores_of_another_model_than_the_one_asked_for_are_this_validators_fault(world: World) -> None:
-    world.commit("A", 10, 2.0)
+def test_scores_of_another_model_than_the_one_asked_for_are_worth_nothing(world: World) -> None:
+    first, second = world.commit("A", 10, 2.0), world.commit("B", 20, 2.5)
     world.evaluator.misread = weights_of(model("other", prose=1.0))
 
-    fails(world, 100, State(), EvaluatorUnavailable, "asked for weights")
+    state, _ = world.step(100)
+    state, report = world.step(110, state)
+
+    assert (outcomes_of(report), report.champion) == ({"A": "crashed", "B": "crashed"}, None)
+    assert [state.record(entry).rejected for entry in (first, second)] == [None, None], "nobody else was scored"
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
