@@ -147,23 +147,18 @@ def queue(entries: Iterable[Entry], state: State, now: Block, fairness_blocks: i
 
 def waits(snapshot: Snapshot, schedule: Schedule, entries: Iterable[Entry], state: State) -> dict[Entry, Entry]:
     """Return the entries whose files an earlier commitment holds too, not downloaded yet and still to be judged."""
-    holders: dict[Digest, list[Entry]] = {}
-    for entry in snapshot.entries:
+    first: dict[Digest, Entry] = {}
+    for entry in sorted(snapshot.entries, key=lambda e: precedence(e, snapshot.tie_hashes)):
         record = state.record(entry)
         to_come = record.weights is None and record.rejected is None
         judgeable = all(schedule.in_force(entry.competition, block) for block in (entry.block, snapshot.block))
         if record.content and to_come and judgeable:
-            holders.setdefault(record.content, []).append(entry)
+            first.setdefault(record.content, entry)
     result = {}
     for entry in entries:
-        content = state.record(entry).content
-        earlier = [
-            other
-            for other in holders.get(content or Digest(""), [])
-            if precedence(other, snapshot.tie_hashes) < precedence(entry, snapshot.tie_hashes)
-        ]
-        if earlier:
-            result[entry] = min(earlier, key=lambda other: precedence(other, snapshot.tie_hashes))
+        earlier = first.get(state.record(entry).content or Digest(""), entry)
+        if precedence(earlier, snapshot.tie_hashes) < precedence(entry, snapshot.tie_hashes):
+            result[entry] = earlier
     return result
 
 

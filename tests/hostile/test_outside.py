@@ -1,0 +1,45 @@
+"""Every attack on hub, chain and steps meets its guard, within its bytes, and wins without it."""
+
+from pathlib import Path
+
+import pytest
+from outside import Attack, Guard
+from step_attacks import STEP_ATTACKS
+
+ATTACKS = STEP_ATTACKS
+
+
+def take_out(patch: pytest.MonkeyPatch, guards: tuple[Guard, ...]) -> None:
+    for guard in guards:
+        for name, instead in guard.instead.items():
+            patch.setattr(name, instead)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_attack_ends_as_it_must_within_its_bytes(attack: Attack, tmp_path: Path) -> None:
+    found = attack.run(tmp_path)
+
+    assert found.outcome == attack.outcome
+    assert found.bytes <= attack.most
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_attack_wins_when_its_guards_are_taken_out(
+    attack: Attack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_out(monkeypatch, attack.guards)
+
+    assert attack.run(tmp_path).outcome == attack.gains != attack.outcome
+
+
+@pytest.mark.parametrize(
+    ("attack", "kept"),
+    [(attack, guard) for attack in ATTACKS for guard in attack.guards if len(attack.guards) > 1],
+    ids=lambda value: value.name,
+)
+def test_of_several_guards_each_one_is_enough(
+    attack: Attack, kept: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_out(monkeypatch, tuple(guard for guard in attack.guards if guard is not kept))
+
+    assert attack.run(tmp_path).outcome == attack.outcome
