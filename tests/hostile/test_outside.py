@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from outside import Attack, Guard
+from copy_attacks import COPY_ATTACKS
 from step_attacks import STEP_ATTACKS
 
-ATTACKS = STEP_ATTACKS
+ATTACKS = (*COPY_ATTACKS, *STEP_ATTACKS)
 
 
 def take_out(patch: pytest.MonkeyPatch, guards: tuple[Guard, ...]) -> None:
