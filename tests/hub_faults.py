@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal[
-    "status", "reset", "stall", "short", "wrong", "extra", "lost", "hold reading", "hold", "hold after", "drip"
-]
+    "status", "reset", "stall", "short", "wrong", "extra", "lost", "hold reading", "hold", "hold after", "drip",
+    "cut", "flood", "page", "bomb",
+]  # fmt: skip
 """An answer with a status; none; headers and nothing more; half the body; other bytes; more bytes; done, but no answer;
 held until the test goes on and then dropped: before its body is read, before it is done, after it is done; a byte at a
-time."""
+time; half the body as if it were all; ``FLOOD`` bytes more; a page for people; packed, and ``FLOOD`` bytes unpacked."""
+FLOOD = 24 << 20
 
 
 @dataclass

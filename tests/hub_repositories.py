@@ -40,6 +40,8 @@ class Repository:
     disabled: bool = False
     commits: dict[str, dict[str, Blob]] = field(default_factory=dict)
     """Files by revision; the last one is the head."""
+    branches: dict[str, str] = field(default_factory=dict)
+    """Revisions by name, beside ``main``."""
 
     @property
     def head(self) -> str:
@@ -54,7 +56,11 @@ class Repository:
         return sha
 
     def at(self, revision: str) -> dict[str, Blob] | None:
-        return self.commits.get(self.head if revision == "main" else revision)
+        return self.commits.get(self.resolved(revision))
+
+    def resolved(self, revision: str) -> str:
+        """Return the revision that a name stands for, or itself."""
+        return self.head if revision == "main" else self.branches.get(revision, revision)
 
 
 @dataclass

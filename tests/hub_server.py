@@ -4,6 +4,7 @@ Two servers: the hub on 127.0.0.1, and the storage of large files on localhost, 
 """
 
 import base64
+import gzip
 import json
 import re
 import socket
@@ -16,9 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hub_faults import Faults, Rule
+from hub_faults import FLOOD, Faults, Rule
 from hub_repositories import LARGE, Blob, Repository, State
 
+_BLOCK = 1 << 16
 _MODEL = r"(?P<repo>[^/]+/[^/]+)"
 
 
@@ -40,6 +42,8 @@ class Loopback:
     requests: list[Request] = field(default_factory=list)
     served: dict[str, int] = field(default_factory=dict)
     """Bytes of bodies sent, by the file's name or object."""
+    sizes: list[int] = field(default_factory=list)
+    """Bytes of bodies sent, of whatever answer, in the order in which they were."""
     endpoint: str = ""
     storage: str = ""
     redirects: bool = True
@@ -159,13 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, rule: Rule | None) -> None:
         kind = rule.kind if rule else ""
-        body = answer.body
-        if kind == "wrong":
-            body = bytes(byte ^ 1 for byte in body)
-        if kind == "extra":
-            body += b"more"
+        body, more = _spoilt(answer.body, kind)
+        headers = {"X-Request-Id": "test", "Content-Length": str(len(body)), **answer.headers, **more}
         self.send_response(answer.status)
-        for name, value in {"X-Request-Id": "test", "Content-Length": str(len(body)), **answer.headers}.items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
@@ -180,11 +181,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._write(bytes([byte]), answer.counted)
                 if self.loopback.closing.wait(0.02):
                     return
+        elif kind == "flood":
+            for _ in range(0, len(body), _BLOCK):
+                self._write(bytes(_BLOCK), answer.counted)
         else:
             self._write(body, answer.counted)
 
     def _write(self, body: bytes, counted: str) -> None:
         self.wfile.write(body)
+        self.loopback.sizes.append(len(body))
         if counted:
             self.loopback.served[counted] = self.loopback.served.get(counted, 0) + len(body)
 
@@ -192,6 +197,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
+
+
+def _spoilt(body: bytes, kind: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body that a rule makes of an answer's, and the headers that it adds."""
+    if kind == "wrong":
+        return bytes(byte ^ 1 for byte in body), {}
+    if kind == "extra":
+        return body + b"more", {}
+    if kind == "cut":
+        return body[: len(body) // 2], {}
+    if kind == "flood":
+        return bytes(FLOOD), {}
+    if kind == "page":
+        return b"<!DOCTYPE html><title>Sign in to this network</title>", {"Content-Type": "text/html"}
+    if kind == "bomb":
+        return gzip.compress(bytes(FLOOD)), {"Content-Encoding": "gzip"}
+    return body, {}
 
 
 class _Storage(_Handler):
@@ -308,7 +330,7 @@ class _Hub(_Handler):
         info = {
             "_id": "1",
             "id": repository.id,
-            "sha": repository.head if revision == "main" else revision,
+            "sha": repository.resolved(revision),
             "private": repository.private,
             "gated": repository.gated,
             "disabled": repository.disabled,
@@ -437,7 +459,7 @@ class _Hub(_Handler):
         """Send large files to the storage, and small ones to where the hub keeps them at hand."""
         blob = self._blob(repository, revision, file)
         headers = {
-            "X-Repo-Commit": repository.head if revision == "main" else revision,
+            "X-Repo-Commit": repository.resolved(revision),
             "X-Linked-Size": str(len(blob.content)),
             "X-Linked-ETag": f'"{blob.etag}"',
         }
@@ -449,5 +471,5 @@ class _Hub(_Handler):
 
     def on_cached(self, repository: Repository, revision: str, file: str) -> Answer:
         blob = self._blob(repository, revision, file)
-        headers = {"ETag": f'"{blob.oid}"', "X-Repo-Commit": revision}
+        headers = {"ETag": f'"{blob.oid}"', "X-Repo-Commit": repository.resolved(revision)}
         return _part(blob.content, self.headers.get("range"), headers, file)
