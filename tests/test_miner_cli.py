@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +152,9 @@ def place(folder: str) -> list[str]:
     return ["--competitions", "competition.yaml", "--dir", folder]
 
 
-def network() -> list[str]:
-    keys = ["--wallet.name", "alice", "--wallet.path", "wallets"]
-    return [*keys, "--subtensor.network", "file:chain.sqlite", "--hub", "folder:hub"]
+def network(*, keys: bool = True) -> list[str]:
+    wallet = ["--wallet.name", "alice", "--wallet.path", "wallets"] if keys else []
+    return [*wallet, "--subtensor.network", "file:chain.sqlite", "--hub", "folder:hub"]
 
 
 def weights(folder: Path) -> bytes:
@@ -271,6 +272,60 @@ def test_run_trains_scores_and_publishes_and_run_again_finds_it_done(
     copied = ask(capsys, "train", *training("copy", tokens=0), "--hub", "folder:hub", "--train.from", pinned)
     assert copied.code == 0
     assert weights(subnet / "copy") == weights(subnet / "alice")
+
+
+@pytest.mark.parametrize("command", ["score", "publish", "run"])
+@pytest.mark.parametrize("wrong", ["hub", "chain"])
+def test_who_is_told_a_wrong_hub_or_chain_hears_of_it_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, wrong: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    places = {"hub": ["--hub", "folder:typo-hub"], "chain": ["--subtensor.network", "file:typo.sqlite"]}
+    asked = [*(training("unasked") if command == "run" else place("alice")), *network(keys=command != "score")]
+    asked += [] if command == "score" else ["--repo", "alice/unasked"]
+    if command != "run":
+        assert ask(capsys, "train", *training("alice", tokens=6_000)).code == 0
+
+    done = ask(capsys, command, *asked, *places[wrong])
+
+    assert (done.code, "typo" in done.err.splitlines()[-1], "trying again" in done.err) == (1, True, False)
+    assert not Path("unasked", "checkpoint.safetensors").exists()
+
+
+def test_a_miner_that_has_trained_waits_for_hub_and_chain(
+    subnet: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are away when the training ends, and come back while it waits."""
+    mining = importlib.import_module("mining")
+    monkeypatch.setenv("HF_TOKEN", "secret-of-alice")
+    assert (
+        ask(
+            capsys, "run", *training("patient", tokens=6_000), *network(), "--repo", "alice/patient", "--publish.anyway"
+        ).code
+        == 0
+    )
+
+    async def moved_away(*_: object) -> None:
+        for name in ("hub", "chain.sqlite"):
+            (subnet / name).rename(subnet / f"{name}.away")
+            threading.Timer(3.0, (subnet / f"{name}.away").rename, [subnet / name]).start()
+
+    monkeypatch.setattr(mining, "_train", moved_away)
+    done = ask(capsys, "run", *training("patient", tokens=6_000), *network(), "--repo", "alice/patient")
+
+    assert (done.code, "trying again" in caplog.text, "is published already" in caplog.text) == (0, True, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_while_it_still_imports_it_leaves_with_0(number: signal.Signals) -> None:
+    process = start("train", *training("early"))
+    time.sleep(0.5)
+    process.send_signal(number)
+    done = ended(process)
+    assert (done.code, "Traceback" in done.err) == (0, False)
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:
