@@ -166,11 +166,16 @@ def balance(facts: Facts) -> Check:
 
 
 def weights(facts: Facts) -> Check:
-    """Check that a validator has set weights lately."""
-    standing, name = facts.standing, "weights"
-    if isinstance(standing, Trouble) or standing.neuron is None or isinstance(facts.contests, Trouble):
+    """Check that a validator's rows of weights are taken, and that it has set one lately."""
+    standing, contests, name = facts.standing, facts.contests, "weights"
+    if isinstance(standing, Trouble) or isinstance(contests, Trouble):
         return _not_known(name)
-    interval = facts.contests.weights_interval
+    if contests.version_key < standing.version_key:
+        found = f"version key {contests.version_key}; subnet {facts.netuid} takes no row below {standing.version_key}"
+        return _red(name, found, f"take the newest software and competition file: {facts.asked.competitions} is older")
+    if standing.neuron is None:
+        return _not_known(name)
+    interval = contests.weights_interval
     age = standing.head.block - standing.neuron.last_update
     found = f"last set, or registered, {age} blocks ago; due every {interval}"
     found += "; committed first, and revealed later" if standing.commit_reveal else ""

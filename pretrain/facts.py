@@ -54,6 +54,8 @@ class Contests:
     digest: Digest
     netuid: int
     weights_interval: int
+    version_key: int
+    """Set with every row of weights."""
     names: Mapping[CompetitionId, str]
     max_bytes: Mapping[CompetitionId, int]
     """The largest model that may enter each."""

@@ -42,6 +42,7 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             Digest("ab" * 32),
             9,
             100,
+            1,
             {CompetitionId(0): "prose", CompetitionId(1): "mixed"},
             {CompetitionId(0): 10_000_000_000, CompetitionId(1): 1_000_000_000},
             ((Block(100), (CompetitionId(0),)), (Block(500), (CompetitionId(0), CompetitionId(1)))),
@@ -61,6 +62,7 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             registration_cost=0.1,
             weights_rate_limit=100,
             commit_reveal=False,
+            version_key=0,
         ),
         entry=ENTRY,
         free=50_000_000_000,
@@ -290,6 +292,14 @@ def test_fallbacks_are_named() -> None:
 def test_a_row_of_weights_that_is_long_due_is_told(last: int, level: Level) -> None:
     made = check("weights", neuron(facts(), last_update=Block(last)))
     assert (made.level, f"{1000 - last} blocks ago; due every 100" in made.found) == (level, True)
+
+
+@pytest.mark.parametrize(("required", "level"), [(0, Level.GREEN), (1, Level.GREEN), (2, Level.RED)])
+def test_a_version_key_below_the_subnets_is_red_also_before_registering(required: int, level: Level) -> None:
+    made = check("weights", standing(facts(), version_key=required))
+    assert (made.level, "version key 1; subnet 9 takes no row below 2" in made.found) == (level, level is Level.RED)
+    early = check("weights", standing(facts(), version_key=required, neuron=None))
+    assert (early.level is Level.RED) == (level is Level.RED)
 
 
 def test_a_commitment_is_told_with_its_age_and_having_none_is_no_fault() -> None:

@@ -170,6 +170,15 @@ def test_a_chain_that_stands_still_is_red_and_stays_as_it_is(ask: Ask) -> None:
     assert "pretrain chain resume --subtensor.network file:old.sqlite" in out
 
 
+def test_a_version_key_that_the_chain_refuses_is_red_on_either_kind_of_chain(ask: Ask) -> None:
+    create(Path("strict.sqlite"), Genesis(9, time.time(), Parameters(weights_version_key=2)))
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", "file:strict.sqlite", "--json")
+    assert (code, levels(out)["weights"], "takes no row below 2" in out) == (1, "red", True)
+    with served(Path("strict.sqlite"), time.time) as url:
+        code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--json")
+    assert (code, levels(out)["weights"], "takes no row below 2" in out) == (1, "red", True)
+
+
 def test_a_paused_chain_is_red(ask: Ask) -> None:
     pause(Path("chain.sqlite"))
     code, out, _ = ask("miner", *WORLD, *KEYS, "--json")

@@ -75,7 +75,7 @@ class MovingChain(fakes.FakeChain):
         assert coldkey is None
         neuron = replace(self.world.at(self.block).neurons[0], last_update=Block(self.last_update))
         head = Head(Block(self.block), Block(self.block))
-        return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False)
+        return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False, version_key=0)
 
     async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
         self.tried.append(self.block)

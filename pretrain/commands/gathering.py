@@ -223,6 +223,7 @@ def _contests(schedule: Schedule) -> Contests:
         digest=schedule.digest,
         netuid=schedule.netuid,
         weights_interval=schedule.timing.weights_interval,
+        version_key=schedule.version_key,
         names={number: name for number, (name, _) in contests.items()},
         max_bytes={number: schedule.models[contest.model].max_bytes for number, (_, contest) in contests.items()},
         phases=tuple(
