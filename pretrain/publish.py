@@ -55,6 +55,8 @@ class Journal(BaseModel):
     """Set when the upload is done."""
     sent: Block | None = None
     """The newest block before a commitment was sent, until it is known what became of it."""
+    until: Block | None = None
+    """The last block that it can still get into, as the first look after it was lost has found."""
     block: Block | None = None
     """Set when the commitment reads back."""
 
@@ -79,10 +81,10 @@ async def publish(
         f"network {publication.network}, netuid {publication.netuid}: {publication.hotkey} enters competition"
         f" {publication.competition} with {publication.repo}"
     )
+    held = await _arrived(chain, _Model(publication.competition, digest), journal, tell, poll)
     old = _read(journal)
-    held = await _arrived(chain, _Model(publication.competition, digest), old, tell, poll)
     if held is not None and old is not None and old.sent is not None and old.content == content:
-        _write(journal, old.model_copy(update={"sent": None, "block": held.block}))
+        _write(journal, old.model_copy(update={"sent": None, "until": None, "block": held.block}))
     if held is None:
         await _refuse_public(hub, publication.repo)
         begun = await _upload(publication, hub, journal, _begin(journal, publication, content), tell)
@@ -114,24 +116,28 @@ class _Model:
     secure_hash: Digest
 
 
-async def _arrived(chain: Chain, model: _Model, old: Journal | None, tell: Tell, poll: float) -> Entry | None:
+async def _arrived(chain: Chain, model: _Model, journal: Path, tell: Tell, poll: float) -> Entry | None:
     """Return the entry of this very model, also one whose commitment was sent in an earlier try and still arrives.
 
     Sent again it would land twice, and the later block is the one that counts. Whatever was sent was signed before the
     first look here, so it lands within ``IN_FLIGHT`` blocks of it. The head is read before the entry: what it has
     finalised the entry shows.
     """
-    until: Block | None = None
+    told = False
     while True:
         head = await chain.head()
         held = await _held(chain, model)
+        old = _read(journal)
         if held is not None or old is None or old.sent is None:
             return held
-        if until is None:
-            until = Block(max(old.sent, head.block) + IN_FLIGHT)
-            tell(f"a commitment sent after block {old.sent} may still arrive; looking until block {until} is finalised")
+        until = old.until or Block(max(old.sent, head.block) + IN_FLIGHT)
+        if old.until is None:
+            _write(journal, old.model_copy(update={"until": until}))
         if head.finalized >= until:
             return None
+        if not told:
+            tell(f"a commitment sent after block {old.sent} may still arrive; looking until block {until} is finalised")
+            told = True
         await asyncio.sleep(poll)
 
 

@@ -327,6 +327,29 @@ def test_a_commitment_that_arrives_between_two_looks_is_found(miner: Miner) -> N
     assert len(_commitments(miner)) == 1
 
 
+def test_a_chain_that_blinks_does_not_begin_the_wait_for_a_commitment_anew(miner: Miner) -> None:
+    with pytest.raises(ChainUnavailable):
+        miner.publish(chain=Away(miner.chain, lands=False))
+
+    class Blinking(Away):
+        looks = 0
+
+        async def head(self) -> Head:
+            self.looks += 1
+            if self.looks % 20 == 0:
+                raise ChainUnavailable("no answer")
+            return await self._chain.head()
+
+    blinking = Blinking(miner.chain, lands=True)
+    tries = 0
+    while miner.committed() is None:
+        tries += 1
+        assert tries < 100
+        with pytest.raises(ChainUnavailable):
+            miner.publish(chain=blinking)
+    assert len({line for line in miner.lines if "may still arrive" in line}) == 1
+
+
 def test_a_journal_that_waited_for_its_commitment_knows_when_it_has_come(miner: Miner) -> None:
     with pytest.raises(ChainUnavailable):
         miner.publish(chain=Away(miner.chain, lands=True))
