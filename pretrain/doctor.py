@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pretrain.chain import Network
-from pretrain.facts import Contests, Facts, Role, Trouble
+from pretrain.chain.connection import shown
+from pretrain.facts import Asked, Contests, Facts, Role, Trouble
 from pretrain.outage import spoken
 
 OLD_HEAD, LOST_HEAD = 5, 50
@@ -109,8 +110,7 @@ def endpoint(facts: Facts) -> Check:
     age, lag = facts.now - standing.head_time, standing.head.block - standing.head.finalized
     blocks = age / known.block_time
     made = f"block {standing.head.block}, made {spoken(max(0, age))} ago, {lag} ahead of the finalised one"
-    found = f"{standing.endpoint}: {made}"
-    found += f"; then {', '.join(facts.asked.fallback)}" if facts.asked.fallback else ""
+    found = f"{standing.endpoint}: {made}{_others(facts.asked, standing.endpoint)}"
     if facts.paused or blocks > OLD_HEAD or lag > LAGGING:
         todo = "it lags behind or stands still: wait, or name another endpoint with --subtensor.network"
         if facts.asked.embedded:
@@ -128,7 +128,9 @@ def registration(facts: Facts) -> Check:
         return _not_known(name)
     if standing.neuron is None:
         found = f"{facts.hotkey} is not registered on subnet {facts.netuid}"
-        return _red(name, found, f"`{_register(facts)}`; it costs {standing.registration_cost:g} TAO")
+        cost = f"it costs {standing.registration_cost:g} TAO"
+        cut = "" if shown(facts.asked.network) == facts.asked.network else ", with the whole address of the network"
+        return _red(name, found, f"`{_register(facts)}`{cut}; {cost}")
     return _green(name, f"uid {standing.neuron.uid} of subnet {facts.netuid}")
 
 
@@ -296,14 +298,21 @@ def _network(facts: Facts) -> Network | Trouble:
     return facts.network
 
 
+def _others(asked: Asked, endpoint: str) -> str:
+    """Return what to say of the other addresses; nothing where there are none."""
+    first, others = shown(asked.network), [url for url in map(shown, asked.fallback) if url != endpoint]
+    instead = f", instead of {first}" if len(others) < len(asked.fallback) and first != endpoint else ""
+    return instead + (f"; whether {', '.join(others)} would answer is not known" if others else "")
+
+
 def _register(facts: Facts) -> str:
-    """Return the command that registers this hotkey."""
+    """Return the command that registers this hotkey; a key in the chain's address is left out."""
     asked = facts.asked
     if asked.embedded:
         keys = f"--wallet.name {asked.wallet} --wallet.hotkey {asked.hotkey} --wallet.path {asked.wallets}"
         return f"pretrain chain register {keys} --subtensor.network {asked.network} --netuid {facts.netuid}"
     keys = f"--wallet {asked.wallet} --wallet-hotkey {asked.hotkey} --wallet-path {asked.wallets}"
-    return f"btcli subnets register --netuid {facts.netuid} --network {asked.network} {keys}"
+    return f"btcli subnets register --netuid {facts.netuid} --network {shown(asked.network)} {keys}"
 
 
 def _green(name: str, found: str) -> Check:

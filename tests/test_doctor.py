@@ -283,9 +283,27 @@ def test_the_digest_of_the_competition_file_is_told() -> None:
     assert check("competition file", facts()).found == f"sn9.yaml, digest {'ab' * 8}, netuid 9"
 
 
-def test_fallbacks_are_named() -> None:
-    asked = replace(facts().asked, fallback=("wss://b", "wss://c"))
-    assert check("endpoint", replace(facts(), asked=asked)).found.endswith("; then wss://b, wss://c")
+@pytest.mark.parametrize(
+    ("network", "answered", "told"),
+    [
+        ("finney", "wss://node", "finalised one; whether wss://b, wss://c would answer is not known"),
+        ("wss://node/KEY", "wss://node", "finalised one; whether wss://b, wss://c would answer is not known"),
+        ("wss://a/KEY", "wss://b", "finalised one, instead of wss://a; whether wss://c would answer is not known"),
+    ],
+)
+def test_of_fallbacks_nothing_is_claimed_and_no_key_in_an_address_is_told(
+    network: str, answered: str, told: str
+) -> None:
+    asked = replace(facts(network=network).asked, fallback=("wss://b/KEY", "wss://user:KEY@c/?k=KEY"))
+    found = standing(replace(facts(), asked=asked), endpoint=answered, neuron=None)
+    assert check("endpoint", found).found.endswith(told)
+    assert not [made for made in examine(found) if "KEY" in made.found + made.todo]
+
+
+def test_a_command_whose_address_is_cut_short_says_so() -> None:
+    made = check("registration", standing(facts("miner", "wss://node:443/KEY"), neuron=None))
+    assert "--network wss://node:443 --wallet alice" in made.todo
+    assert "default --wallet-path ~/w`, with the whole address of the network; it costs" in made.todo
 
 
 @pytest.mark.parametrize(("last", "level"), [(800, Level.GREEN), (799, Level.YELLOW)])

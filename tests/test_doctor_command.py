@@ -203,6 +203,9 @@ def test_over_a_websocket_it_is_the_same_and_nothing_is_left_at_home(
     with served(Path("chain.sqlite"), time.time) as url:
         code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--json")
         assert (code, err, wrong(out)) == (0, "", {})
+        keys = ("--subtensor.network", f"{url}/KEY", "--subtensor.fallback", "ws://127.0.0.1:1/KEY")
+        code, out, err = ask("validator", *WORLD, *KEYS, *keys, "--wallet.name", "bob", "--json")
+        assert (code, levels(out)["registration"], "KEY" in out + err) == (1, "red", False)
         code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--netuid", "7", "--json")
     assert (code, levels(out)["network"], "no such subnet" in out) == (1, "red", True)
     assert (list((tmp_path / "home").iterdir()), gathering.CLIENT_CACHE in os.environ) == ([], False)
@@ -278,11 +281,11 @@ def test_a_node_that_never_answers_is_not_waited_for_longer_than_said(
 ) -> None:
     monkeypatch.setattr(gathering, "DEADLINE", 6.0)
     began = time.monotonic()
-    code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", silent, "--json")
+    code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", f"{silent}/KEY", "--json")
     gc.collect()  # what nobody asked about an error is told when its task goes
     assert (code, levels(out)["network"], time.monotonic() - began < HALF_A_MINUTE) == (1, "red", True)
     assert re.search(rf"{silent} (did not answer|could not be opened) within 1(\.2)? s", out)
-    assert (err, caplog.records) == ("", [])
+    assert (err, caplog.records, "KEY" in out) == ("", [], False)
 
 
 @pytest.mark.parametrize("role", ["miner", "validator"])

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pretrain import competition_file
 from pretrain.chain import Chain, Network, Standing, ledger
+from pretrain.chain.connection import shown
 from pretrain.chain.local import LocalChain
 from pretrain.commands import device
 from pretrain.commands.opening import open_chain
@@ -120,7 +121,7 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
 
 async def _chain(settings: RunSettings | ValidatorSettings, here: _Here, until: float) -> _OfTheChain:
     """Ask the chain which one it is and how the hotkey stands; what needs an answer that is missing is not asked."""
-    who = f"{settings.subtensor.network}: "
+    who = f"{shown(settings.subtensor.network)}: "
     async with AsyncExitStack() as stack:
         chain = await _answer(stack.enter_async_context(_opened(settings, here)), until, who)
         network = chain if isinstance(chain, Trouble) else await _answer(chain.network(), until, who)
