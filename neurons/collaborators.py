@@ -16,7 +16,7 @@ from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.hub.folder import FolderHub
 from pretrain.schedule import Schedule
-from pretrain.settings import Judge, Secrets, Subtensor
+from pretrain.settings import Judge, Secrets, Subtensor, at_home
 from pretrain.settings import Wallet as WalletSettings
 from pretrain.types import Hotkey
 from pretrain.wallet import Wallet, open_wallet
@@ -35,7 +35,7 @@ def start_logging() -> Console:
 
 def unlock(wallet: WalletSettings) -> Wallet:
     """Open the wallet whose hotkey signs; raises ConfigError."""
-    return open_wallet(wallet.name, wallet.hotkey, wallet.path.expanduser())
+    return open_wallet(wallet.name, wallet.hotkey, at_home(wallet.path))
 
 
 def address(wallet: Wallet) -> Hotkey:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -43,6 +44,7 @@ from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_
 
 log = logging.getLogger("pretrain.validator")
 LOG_WIDTH = 120  # columns, where no terminal says otherwise
+_STOPPED = 130  # the exit code of a program that was interrupted
 LONGEST_POLL = 12.0  # seconds; a block of the real chain
 
 PROGRAM = Program(
@@ -169,13 +171,17 @@ class Voice:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Return the event that SIGTERM and SIGINT set: the duty in hand is finished, a second one ends at once."""
+    """Return the event that SIGTERM and SIGINT set: the duty in hand is finished.
+
+    A second one ends at once, whatever thread is at work: nothing half-written counts, and the fork server ends its
+    children when its starter is gone.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def ask() -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            os._exit(_STOPPED)
         log.info("finishing the duty in hand, then leaving")
         stop.set()
 

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ def read(kind: type[SettingsT], arguments: Sequence[str], program: Program) -> S
     )
     parser.flags = sorted(flags.values())
     _check_environment()
+    _check_given(arguments, parser.flags)
     try:
         source = CliSettingsSource[argparse.ArgumentParser](kind, root_parser=parser)
         return CliApp.run(kind, list(arguments), cli_settings_source=source)
@@ -94,9 +96,23 @@ def _check_environment() -> None:
     """
     places = {place for kind in _every_settings(Settings) for place, _ in _flags(kind)}
     known = {_variable(place.split(".")[0]) for place in places}
-    for name in sorted({*os.environ, *dotenv_values(".env")}):
-        if name.startswith(PREFIX) and name.split("__")[0] not in known:
+    try:
+        given = {**dotenv_values(".env"), **os.environ}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f".env cannot be read: {error}; expected lines NAME=VALUE in UTF-8") from error
+    for name in sorted(name for name in given if name.startswith(PREFIX)):
+        if name.split("__")[0] not in known:
             raise ConfigError(f"{name}: no such setting{_nearest(name, map(_variable, places))}")
+        if not given[name]:
+            raise ConfigError(f"{name} is empty: give it a value, or leave it out to have the default")
+
+
+def _check_given(arguments: Sequence[str], flags: Iterable[str]) -> None:
+    """Refuse a flag with an empty value: a script whose variable is not set would get the default, the main network."""
+    pairs = set(itertools.pairwise(arguments))
+    for flag in flags:
+        if f"{flag}=" in arguments or (flag, "") in pairs:
+            raise ConfigError(f"{flag} is empty: give it a value, or leave it out to have the default")
 
 
 def _every_settings(kind: type[Settings]) -> set[type[Settings]]:

@@ -142,7 +142,7 @@ class Subtensor(Group):
     def file(self) -> Path | None:
         """The embedded chain's file; None for a real chain."""
         kind, _, path = self.network.partition(":")
-        return Path(path).expanduser() if kind == "file" else None
+        return at_home(Path(path)) if kind == "file" else None
 
 
 class Judge(Group):
@@ -304,4 +304,12 @@ def hub_folder(hub: str) -> Path:
     """Return the embedded hub's folder; raises ConfigError for a hub that cannot be reached yet."""
     if not hub.startswith("folder:"):
         raise ConfigError(f"--hub {hub!r}: the public hub {_LATER}; give folder:PATH")
-    return Path(hub.removeprefix("folder:")).expanduser()
+    return at_home(Path(hub.removeprefix("folder:")))
+
+
+def at_home(path: Path) -> Path:
+    """Return a path with ``~`` replaced by the home that it stands for; raises ConfigError where there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path}: there is no home of that name on this machine; write the path in full") from None

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,17 @@ from hypothesis import strategies as st
 
 from pretrain.command_line import Program, read
 from pretrain.errors import ConfigError
-from pretrain.settings import RunSettings, Secrets, Settings, TrainSettings, ValidatorSettings, shares
+from pretrain.settings import (
+    RunSettings,
+    Secrets,
+    Settings,
+    Subtensor,
+    TrainSettings,
+    ValidatorSettings,
+    at_home,
+    hub_folder,
+    shares,
+)
 
 PROGRAM = Program("neurons/miner.py run", "Trains, scores and publishes.", "  neurons/miner.py run --repo a/b")
 REVISION = "0123456789" * 4
@@ -124,6 +135,47 @@ def test_a_misspelt_variable_is_told_and_not_ignored(
     else:
         monkeypatch.setenv(name, "x")
     assert told("--repo", "a/b").startswith(message)
+
+
+@pytest.mark.parametrize("flag", ["--subtensor.network", "--netuid", "--wallet.name", "--hub"])
+@pytest.mark.parametrize("form", ["flag", "flag=", "environment", "file"])
+def test_what_is_empty_is_told_and_not_taken_for_the_default(
+    monkeypatch: pytest.MonkeyPatch, flag: str, form: str
+) -> None:
+    """A script whose variable is not set must not reach the main network."""
+    variable = "PRETRAIN_" + flag.removeprefix("--").replace(".", "__").upper()
+    arguments = {"flag": [flag, ""], "flag=": [f"{flag}="]}.get(form, [])
+    if form == "environment":
+        monkeypatch.setenv(variable, "")
+    if form == "file":
+        Path(".env").write_text(f"{variable}=\n")
+    assert told("--repo", "a/b", *arguments) == (
+        f"{flag if arguments else variable} is empty: give it a value, or leave it out to have the default"
+    )
+
+
+def test_a_secret_may_be_left_empty() -> None:
+    Path(".env").write_text("HF_TOKEN=\nPRETRAIN_WALLET__NAME=alice\n")
+    assert read(RunSettings, ["--repo", "a/b"], PROGRAM).wallet.name == "alice"
+    assert Secrets().hf_token is None
+
+
+def test_a_file_of_variables_that_is_no_text_is_told() -> None:
+    Path(".env").write_bytes(b"HF_TOKEN=\xff\n")
+    assert told("--repo", "a/b").startswith(".env cannot be read: 'utf-8' codec can't decode")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda: Subtensor(network="file:~nobody-of-that-name/x").file,
+        lambda: hub_folder("folder:~nobody-of-that-name/x"),
+        lambda: at_home(Path("~nobody-of-that-name/x")),
+    ],
+)
+def test_a_home_that_is_none_is_told(place: Callable[[], Path]) -> None:
+    with pytest.raises(ConfigError, match="~nobody-of-that-name/x: there is no home of that name on this machine"):
+        place()
 
 
 def test_a_hub_that_comes_later_is_named_when_it_is_needed() -> None:
