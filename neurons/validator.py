@@ -29,7 +29,7 @@ from pretrain.errors import ConfigError, PretrainError
 from pretrain.evaluate.canary import Canary
 from pretrain.folder_lock import alone
 from pretrain.hub.store import ModelStore
-from pretrain.memory import Identity, Memory
+from pretrain.memory import STATE, Identity, Memory
 from pretrain.node import Node
 from pretrain.outage import Outage
 from pretrain.patience import Pace, Waiting, until_answered
@@ -68,7 +68,7 @@ async def main(settings: ValidatorSettings) -> None:
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)
         hub = collaborators.open_hub(settings.hub_folder)
-        memory = Memory(settings.dir / "state.sqlite")
+        memory = Memory(settings.dir / STATE)
         mind = Mind(memory.load())
         voice = Voice(settings.dir, hotkey, schedule, mind)
         pace = Pace(LONGEST_POLL, stop)

@@ -203,6 +203,23 @@ def commitment(facts: Facts) -> Check:
     return _green(name, found)
 
 
+def folder(facts: Facts) -> Check:
+    """Check that a daemon can go on with what is in its folder."""
+    found, name = facts.folder, "folder"
+    if isinstance(found, Trouble) and found.is_late:
+        return _yellow(name, found.why, "ask again when the disk has less to do")
+    if isinstance(found, Trouble):
+        return _red(name, found.why, "do that, or give another --dir")
+    if found.holds and (isinstance(facts.network, Trouble) or isinstance(facts.hotkey, Trouble)):
+        return _not_known(name)
+    holds = found.holds or f"nothing yet in --dir {facts.asked.dir}"
+    if found.in_use:
+        return _yellow(
+            name, f"{holds}; a process has it now", "right while that is your daemon; a second one needs its own --dir"
+        )
+    return _green(name, holds)
+
+
 def disk(facts: Facts) -> Check:
     """Check that there is room for models."""
     asked, free, name = facts.asked, facts.free, "disk"
@@ -252,6 +269,7 @@ CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {
         registration,
         balance,
         commitment,
+        folder,
         disk,
         device,
         hub,
@@ -267,6 +285,7 @@ CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {
         permit,
         balance,
         weights,
+        folder,
         disk,
         device,
         hub,

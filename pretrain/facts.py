@@ -72,6 +72,16 @@ class Contests:
 
 
 @dataclass(frozen=True)
+class Folder:
+    """What is in ``--dir``, as far as it is whole and of this hotkey, subnet and chain."""
+
+    holds: str
+    """In words; empty when there is nothing."""
+    in_use: bool
+    """Whether a process has it now."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that is judged; what could not be found out stands there as its trouble."""
 
@@ -91,6 +101,7 @@ class Facts:
     """Of nobody, where there is no hotkey: the node is asked all the same."""
     entry: Entry | Trouble | None
     """What the hotkey has committed; None: nothing well-formed."""
+    folder: Folder | Trouble
     free: int | Trouble
     """Bytes on the disk that holds the folder."""
     device: str | Trouble

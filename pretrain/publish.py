@@ -82,7 +82,7 @@ async def publish(
         f" {publication.competition} with {publication.repo}"
     )
     held = await _arrived(chain, _Model(publication.competition, digest), journal, tell, poll)
-    old = _read(journal)
+    old = read_journal(journal)
     if held is not None and old is not None and old.sent is not None and old.content == content:
         _write(journal, old.model_copy(update={"sent": None, "until": None, "block": held.block}))
     if held is None:
@@ -127,7 +127,7 @@ async def _arrived(chain: Chain, model: _Model, journal: Path, tell: Tell, poll:
     while True:
         head = await chain.head()
         held = await _held(chain, model)
-        old = _read(journal)
+        old = read_journal(journal)
         if held is not None or old is None or old.sent is None:
             return held
         until = old.until or Block(max(old.sent, head.block) + IN_FLIGHT)
@@ -229,7 +229,7 @@ def refuse_another_place(path: Path, publication: Publication) -> None:
     A folder that served one chain must not reach another by a forgotten flag. Chains are told apart by their genesis: a
     chain that was made anew under the old name is another one, and one that is reached by another name is the same.
     """
-    old = _read(path)
+    old = read_journal(path)
     if old is None:
         return
     here = publication.network
@@ -253,14 +253,15 @@ def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
         competition=publication.competition,
         content=content,
     )
-    old = _read(path)
+    old = read_journal(path)
     if old is not None and (old.repo, old.content) == (new.repo, new.content):
         return new.model_copy(update={"revision": old.revision})
     _write(path, new)
     return new
 
 
-def _read(path: Path) -> Journal | None:
+def read_journal(path: Path) -> Journal | None:
+    """Return what is remembered; None when there is nothing. Raises ConfigError when it cannot be read."""
     try:
         return Journal.model_validate_json(path.read_bytes())
     except FileNotFoundError:

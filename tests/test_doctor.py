@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pretrain.chain import Head, Network, Neuron, Standing
 from pretrain.commitment import Commitment, Entry
 from pretrain.doctor import Check, Level, examine
-from pretrain.facts import Asked, Contests, Facts, Role, Trouble
+from pretrain.facts import Asked, Contests, Facts, Folder, Role, Trouble
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision, Uid
 
 HOTKEY = Hotkey("5Alice")
@@ -65,6 +65,7 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             version_key=0,
         ),
         entry=ENTRY,
+        folder=Folder("here/state.sqlite is whole", in_use=False),
         free=50_000_000_000,
         device="cpu, 2 cores",
         hub="folder:hub is there",
@@ -104,6 +105,7 @@ def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role
         "endpoint",
         "registration",
         "balance",
+        "folder",
         "disk",
         "device",
         "hub",
@@ -119,6 +121,7 @@ def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role
         ("wallet", "hotkey", "--wallet.name"),
         ("network", "network", "--subtensor.network"),
         ("endpoint", "standing", "--subtensor.network"),
+        ("folder", "folder", "--dir"),
         ("disk", "free", "--dir"),
         ("device", "device", "--device cpu"),
         ("hub", "hub", "--hub"),
@@ -134,7 +137,7 @@ def test_what_hangs_on_it_waits_and_is_not_red_as_well() -> None:
     found = examine(replace(facts("miner"), network=gone, standing=gone, entry=gone))
     assert [made.name for made in found if made.level is Level.RED] == ["network"]
     waiting = {made.name for made in found if made.level is Level.YELLOW}
-    assert waiting == {"endpoint", "registration", "balance", "commitment"}
+    assert waiting == {"endpoint", "registration", "balance", "commitment", "folder"}
 
 
 BTCLI = "btcli subnets register --netuid 9 --network test --wallet alice --wallet-hotkey default --wallet-path ~/w"
@@ -330,6 +333,27 @@ def test_a_commitment_is_told_with_its_age_and_having_none_is_no_fault() -> None
 
 
 @pytest.mark.parametrize(
+    ("folder", "level", "told"),
+    [
+        (Folder("", in_use=False), Level.GREEN, "nothing yet in --dir here"),
+        (Folder("all of it", in_use=False), Level.GREEN, "all of it"),
+        (Folder("all of it", in_use=True), Level.YELLOW, "all of it; a process has it now"),
+        (Trouble("no answer", is_late=True), Level.YELLOW, "no answer"),
+        (Trouble("damaged", is_asked_wrong=True), Level.RED, "damaged"),
+    ],
+)
+def test_a_folder_is_told_with_what_it_holds_and_who_has_it(folder: Folder | Trouble, level: Level, told: str) -> None:
+    made = check("folder", replace(facts(), folder=folder))
+    assert (made.level, made.found) == (level, told)
+
+
+def test_a_folder_of_which_it_is_not_known_whose_it_should_be_waits_unless_it_is_empty() -> None:
+    unknown = replace(facts(), network=Trouble("no answer"))
+    assert check("folder", unknown).level is Level.YELLOW
+    assert check("folder", replace(unknown, folder=Folder("", in_use=False))).level is Level.GREEN
+
+
+@pytest.mark.parametrize(
     ("role", "free", "level"),
     [
         ("validator", 20_000_000_000, Level.GREEN),
@@ -361,7 +385,7 @@ def test_a_token_is_needed_by_a_miner_alone() -> None:
     assert levels == [Level.RED, Level.GREEN]
 
 
-PARTS = ["contests", "texts", "coldkey", "hotkey", "network", "standing", "entry", "free", "device", "hub"]
+PARTS = ["contests", "texts", "coldkey", "hotkey", "network", "standing", "entry", "folder", "free", "device", "hub"]
 
 
 @given(st.sets(st.sampled_from(PARTS)), st.sampled_from(["miner", "validator"]))

@@ -24,7 +24,10 @@ from pretrain.commands.unwaited import Unwaited
 from pretrain.commitment import Entry
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
-from pretrain.facts import Asked, Contests, Facts, Trouble
+from pretrain.facts import Asked, Contests, Facts, Folder, Trouble
+from pretrain.folder_lock import in_use
+from pretrain.memory import STATE, Identity, Memory
+from pretrain.publish import JOURNAL, Publication, read_journal, refuse_another_place
 from pretrain.schedule import Schedule
 from pretrain.settings import RunSettings, Secrets, Subtensor, ValidatorSettings
 from pretrain.types import Block, CompetitionId, Hotkey
@@ -32,6 +35,8 @@ from pretrain.wallet import Keypair, Wallet, coldkey_address, open_wallet
 
 DEADLINE = 20.0
 """Seconds after which nothing is waited for any more; all is asked side by side."""
+OF_THE_FOLDER = 2.0
+"""Seconds for the folder, which is compared with what the chain said, however late that was."""
 TRIES, TRYING = 4, 0.8
 """How often a silent node is asked at the most, and the share of the time that this takes without the pauses: so that
 it is the chain that says why it was given up."""
@@ -101,17 +106,22 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
             _done(lambda: _free(settings.dir), until),
             _done(lambda: _hub(settings), until),
         )
+    hotkey = here.wallet if isinstance(here.wallet, Trouble) else Hotkey(here.wallet.hotkey.ss58_address)
+    folder = await _done(
+        lambda: _folder(settings, here.schedule, hotkey, chain), max(until, loop.time() + OF_THE_FOLDER)
+    )
     return Facts(
         asked=_asked(settings),
         now=time.time(),
         contests=here.schedule if isinstance(here.schedule, Trouble) else _contests(here.schedule),
         texts=texts,
-        hotkey=here.wallet if isinstance(here.wallet, Trouble) else Hotkey(here.wallet.hotkey.ss58_address),
+        hotkey=hotkey,
         coldkey=here.coldkey,
         network=chain.network,
         paused=chain.paused,
         standing=chain.standing,
         entry=chain.entry,
+        folder=folder,
         free=free,
         device=gpu,
         hub=hub,
@@ -240,6 +250,51 @@ def _texts(settings: RunSettings | ValidatorSettings, schedule: Schedule | Troub
         raise ConfigError(schedule.why)
     sampler = build_sampler(schedule, settings.competitions.parent)
     return f"sources {', '.join(sampler.sources)}; tokenizers {', '.join(sampler.tokenizers)}"
+
+
+def _folder(
+    settings: RunSettings | ValidatorSettings, schedule: Schedule | Trouble, hotkey: Hotkey | Trouble, of: _OfTheChain
+) -> Folder:
+    """Look at what a daemon goes on with; raises ConfigError where it would not start with it.
+
+    What is not known of hotkey, subnet or chain is not compared.
+    """
+    network, netuid = of.network, settings.netuid
+    if netuid is None and isinstance(schedule, Schedule):
+        netuid = schedule.netuid
+    known = None
+    if netuid is not None and not isinstance(network, Trouble) and not isinstance(hotkey, Trouble):
+        known = Identity(network.genesis, netuid, hotkey)
+    if not settings.dir.is_dir():
+        return Folder("", in_use=False)
+    used = in_use(settings.dir)
+    if isinstance(settings, RunSettings):
+        holds = _journal(settings, known, network)
+    else:
+        holds = _memory(settings.dir / STATE, known, of.standing)
+    return Folder(holds, used)
+
+
+def _memory(path: Path, known: Identity | None, standing: Standing | Trouble) -> str:
+    if not path.exists():
+        return ""
+    memory = Memory(path, still=True)
+    step = memory.load().step
+    if known is not None and not isinstance(standing, Trouble):
+        memory.check(known, standing.head.block)
+    return f"{path} is whole, {'nothing judged yet' if step is None else f'judged up to block {step}'}"
+
+
+def _journal(settings: RunSettings, known: Identity | None, network: Network | Trouble) -> str:
+    path = settings.dir / JOURNAL
+    journal = read_journal(path)
+    if journal is None:
+        return ""
+    if known is not None and not isinstance(network, Trouble):
+        competition = CompetitionId(settings.competition)
+        place = Publication(settings.dir, settings.repo, competition, known.hotkey, network, known.netuid)
+        refuse_another_place(path, place)
+    return f"{path} is of {journal.repo} in competition {journal.competition}"
 
 
 def _free(folder: Path) -> int:
