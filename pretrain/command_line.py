@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import CliApp, CliSettingsSource, SettingsError
 
 from pretrain.errors import ConfigError
-from pretrain.settings import PREFIX, Settings
+from pretrain.settings import PREFIX, Settings, without_key
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -62,7 +62,8 @@ class _Parser(argparse.ArgumentParser):
     flags: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        unknown = unknown if unknown.startswith("-") else str(without_key(unknown))
         if message.startswith("unrecognized"):
             message = f"{unknown}: no such flag{_nearest(unknown, self.flags)}"
         raise ConfigError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
@@ -86,7 +87,8 @@ def _line(problem: ErrorDetails, flags: Mapping[str, str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{_variable(place)}: no such setting{_nearest(_variable(place), map(_variable, flags))}"
     message = problem["msg"].removeprefix("Value error, ").split(", unable")[0]
-    return f"{flag} {problem['input']!r}: {message.replace('Input should be', 'expected')}"
+    given = without_key(problem["input"]) if place.startswith("subtensor.") else problem["input"]
+    return f"{flag} {given!r}: {message.replace('Input should be', 'expected')}"
 
 
 def _check_environment() -> None:

@@ -70,6 +70,19 @@ def _is_url(text: str) -> bool:
         return False
 
 
+def without_key(value: object) -> object:
+    """Return addresses, however mistyped, up to their hosts: what comes after may be the key to somebody's account."""
+    if isinstance(value, list | tuple):
+        return [without_key(part) for part in value]
+    return re.sub(r"((?:\w+://)?)([^,@/?#\s]*)([^,]*)", _cut, value) if isinstance(value, str) else value
+
+
+def _cut(address: re.Match[str]) -> str:
+    scheme, host, rest = address.groups()
+    shown = "" if "@" in rest else host  # else it is a user, and perhaps a password
+    return f"{scheme}{shown}..." if rest else address[0]
+
+
 def _urls(value: object) -> object:
     """Read addresses that a flag repeats, or that commas separate; raises ValueError with what would be right."""
     parts = value if isinstance(value, list | tuple) else [value]

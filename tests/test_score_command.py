@@ -226,8 +226,12 @@ def test_a_refused_model_is_its_reason_and_exit_code_1(ask: Ask, world: Path, tm
             "--subtensor.network 'main': expected finney, test, local, ws://HOST:PORT, wss://HOST or",
         ),
         (
+            ["one", "--network", "https://node.example/SECRET"],
+            "--subtensor.network 'https://node.example...': expected finney",
+        ),
+        (
             ["one", "--network", "file:x", "--subtensor.fallback", "ws://a:1"],
-            "--subtensor.fallback ('ws://a:1',): an embedded chain has no other address",
+            "--subtensor.fallback ['ws://a:1']: an embedded chain has no other address",
         ),
         (
             ["one", "--network", "test", "--subtensor.timeout", "-1"],

@@ -110,6 +110,24 @@ def test_a_wrong_flag_gets_one_line_with_its_value_and_what_would_be_right(argum
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://node.example/v1/SECRET", "'https://node.example...'"),
+        ("wss://node.example:1/?key=SECRET x", "'wss://node.example:1...'"),
+        ("wss://user:SECRET@node.example:99999", "'wss://...'"),
+        ("node.example/SECRET@x", "'...'"),
+        ("ws:/node.example/SECRET", "'ws:...'"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--subtensor.network", "--subtensor.fallback"])
+def test_a_mistyped_address_is_told_without_the_key_in_it(flag: str, address: str, shown: str) -> None:
+    assert told("--repo", "a/b", flag, address).startswith(f"{flag} {shown}: expected")
+    assert "SECRET" not in told("--repo", "a/b", flag, f"ws://a:1,{address}")
+    assert "SECRET" not in told("--repo", "a/b", f"{flag}s={address}")
+    assert "SECRET" not in told("--repo", "a/b", flag, "ws://a:1", address)
+
+
 def test_every_wrong_flag_is_told_at_once() -> None:
     assert told("--train.seed", "x", "--judge.batch", "-1").splitlines() == [
         "--train.seed 'x': expected a valid integer",
