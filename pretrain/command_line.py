@@ -102,9 +102,9 @@ def _check_environment() -> None:
         given = {**dotenv_values(".env"), **os.environ}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f".env cannot be read: {error}; expected lines NAME=VALUE in UTF-8") from error
-    for name in sorted(name for name in given if name.startswith(PREFIX)):
+    for name in sorted(name for name in given if name.upper().startswith(PREFIX)):  # in small letters it is read too
         if name.split("__")[0] not in known:
-            raise ConfigError(f"{name}: no such setting{_nearest(name, map(_variable, places))}")
+            raise ConfigError(f"{name}: no such setting{_nearest(name.upper(), map(_variable, places))}")
         if not given[name]:
             raise ConfigError(f"{name} is empty: give it a value, or leave it out to have the default")
 

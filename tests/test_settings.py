@@ -142,6 +142,7 @@ def test_every_wrong_flag_is_told_at_once() -> None:
         ("PRETRAIN_WALET__NAME", "PRETRAIN_WALET__NAME: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
         ("PRETRAIN_WALLET__NAMEE", "PRETRAIN_WALLET__NAMEE: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
         ("PRETRAIN_SEED", "PRETRAIN_SEED: no such setting"),
+        ("pretrain_wallet__name", "pretrain_wallet__name: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
     ],
 )
 @pytest.mark.parametrize("in_file", [False, True])
