@@ -115,6 +115,7 @@ def test_flags_may_stand_in_the_environment_or_the_file_as_for_the_daemons(
     ("flags", "red", "told"),
     [
         (("--wallet.name", "carol"), {"wallet"}, "wallets/carol/hotkeys/default does not exist: make it with"),
+        (("--wallet.path", "~nobody-of-that-name/x"), {"wallet"}, "there is no home of that name on this machine"),
         (("--subtensor.network", "file:gone.sqlite"), {"network"}, "there is no chain at gone.sqlite"),
         (("--subtensor.network", "ws://127.0.0.1:1"), {"network"}, "127.0.0.1"),
         (("--netuid", "3"), {"network"}, "--netuid 3: the chain in chain.sqlite holds subnet 9"),

@@ -29,7 +29,7 @@ from pretrain.folder_lock import in_use
 from pretrain.memory import STATE, Identity, Memory
 from pretrain.publish import JOURNAL, Publication, read_journal, refuse_another_place
 from pretrain.schedule import Schedule
-from pretrain.settings import RunSettings, Secrets, Subtensor, ValidatorSettings
+from pretrain.settings import RunSettings, Secrets, Subtensor, ValidatorSettings, at_home
 from pretrain.types import Block, CompetitionId, Hotkey
 from pretrain.wallet import Keypair, Wallet, coldkey_address, open_wallet
 
@@ -92,11 +92,11 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Unwaited())
     until = loop.time() + DEADLINE
-    names = settings.wallet.name, settings.wallet.hotkey, settings.wallet.path.expanduser()
+    keys = settings.wallet
     here = _Here(
         await _done(lambda: competition_file.load(settings.competitions), until),
-        await _done(lambda: open_wallet(*names), until),
-        await _done(lambda: coldkey_address(*names), until),
+        await _done(lambda: open_wallet(keys.name, keys.hotkey, at_home(keys.path)), until),
+        await _done(lambda: coldkey_address(keys.name, keys.hotkey, at_home(keys.path)), until),
     )
     with _nothing_kept():
         chain, gpu, texts, free, hub = await asyncio.gather(
