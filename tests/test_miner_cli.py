@@ -275,12 +275,16 @@ def test_run_trains_scores_and_publishes_and_run_again_finds_it_done(
 
 
 @pytest.mark.parametrize("command", ["score", "publish", "run"])
-@pytest.mark.parametrize("wrong", ["hub", "chain"])
+@pytest.mark.parametrize("wrong", ["hub", "chain", "node"])
 def test_who_is_told_a_wrong_hub_or_chain_hears_of_it_at_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, wrong: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret")
-    places = {"hub": ["--hub", "folder:typo-hub"], "chain": ["--subtensor.network", "file:typo.sqlite"]}
+    places = {
+        "hub": ["--hub", "folder:typo-hub"],
+        "chain": ["--subtensor.network", "file:typo.sqlite"],
+        "node": ["--subtensor.network", "ws://typo.localhost:1"],
+    }
     asked = [*(training("unasked") if command == "run" else place("alice")), *network(keys=command != "score")]
     asked += [] if command == "score" else ["--repo", "alice/unasked"]
     if command != "run":
@@ -298,7 +302,7 @@ def test_a_miner_that_has_trained_waits_for_hub_and_chain(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They are away when the training ends, and come back while it waits."""
+    """They are away when the training ends, and come back one after the other while it waits."""
     mining = importlib.import_module("mining")
     monkeypatch.setenv("HF_TOKEN", "secret-of-alice")
     assert (
@@ -309,24 +313,29 @@ def test_a_miner_that_has_trained_waits_for_hub_and_chain(
     )
 
     async def moved_away(*_: object) -> None:
-        for name in ("hub", "chain.sqlite"):
+        for name, seconds in (("chain.sqlite", 1.0), ("hub", 8.0)):
             (subnet / name).rename(subnet / f"{name}.away")
-            threading.Timer(3.0, (subnet / f"{name}.away").rename, [subnet / name]).start()
+            threading.Timer(seconds, (subnet / f"{name}.away").rename, [subnet / name]).start()
 
     monkeypatch.setattr(mining, "_train", moved_away)
     done = ask(capsys, "run", *training("patient", tokens=6_000), *network(), "--repo", "alice/patient")
 
-    assert (done.code, "trying again" in caplog.text, read_status(subnet / "patient")["doing"]) == (
-        0,
-        True,
-        "published",
-    )
+    assert (done.code, read_status(subnet / "patient")["doing"]) == (0, "published")
+    waits = [record.getMessage() for record in caplog.records if "trying again" in record.getMessage()]
+    assert ["chain" in waits[0], "hub" in waits[-1]] == [True, True]
+
+
+def catches_sigterm(process: subprocess.Popen[str]) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_while_it_still_imports_it_leaves_with_0(number: signal.Signals) -> None:
     process = start("train", *training("early"))
-    time.sleep(0.5)
+    while not catches_sigterm(process):
+        time.sleep(0.01)
     process.send_signal(number)
     done = ended(process)
     assert (done.code, "Traceback" in done.err) == (0, False)
