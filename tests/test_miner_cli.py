@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import importlib
 import json
@@ -20,8 +21,10 @@ from pretrain.chain.local import LocalChain
 from pretrain.chain.local import create as create_chain
 from pretrain.commitment import Entry, content_digest, secure_hash
 from pretrain.data import tokenizer
+from pretrain.errors import HubUnavailable
 from pretrain.hub.folder import create as create_hub
 from pretrain.models.files import local_files
+from pretrain.settings import ScoreSettings
 from pretrain.status import read_status
 from pretrain.types import Hotkey
 from pretrain.wallet import create_wallet
@@ -325,6 +328,22 @@ def test_a_miner_that_has_trained_waits_for_hub_and_chain(
     assert ["chain" in waits[0], "hub" in waits[-1]] == [True, True]
 
 
+def test_a_full_disk_does_not_end_a_miner_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    mining = importlib.import_module("mining")
+    failures = [HubUnavailable("503")]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def question() -> str:
+        if failures:
+            raise failures.pop()
+        return "answered"
+
+    monkeypatch.setattr(mining, "write_status", full)
+    assert asyncio.run(mining._patiently(question, ScoreSettings())) == "answered"  # noqa: SLF001 - the wait itself
+
+
 def catches_sigterm(process: subprocess.Popen[str]) -> bool:
     status = Path(f"/proc/{process.pid}/status").read_text()
     caught = int(status.partition("SigCgt:")[2].split()[0], 16)
@@ -335,6 +354,7 @@ def catches_sigterm(process: subprocess.Popen[str]) -> bool:
 def test_asked_to_stop_while_it_still_imports_it_leaves_with_0(number: signal.Signals) -> None:
     process = start("train", *training("early"))
     while not catches_sigterm(process):
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
     done = ended(process)

@@ -313,15 +313,17 @@ def test_a_commitment_that_arrives_between_two_looks_is_found(miner: Miner) -> N
     text = _text_of(miner)
 
     class Late(Away):
+        looks = 0
+
         async def head(self) -> Head:
-            found = await self._chain.head()
-            if not self._lands:
-                self._lands = True
+            """Take long at the second look: the commitment lands, and all its blocks go by."""
+            self.looks += 1
+            if self.looks == 2:
                 await self._chain.commit(text)
                 miner.world.clock.now += 200 * miner.chain.genesis.parameters.block_time
-            return found
+            return await self._chain.head()
 
-    entry = miner.publish(chain=Late(miner.chain, lands=False))
+    entry = miner.publish(chain=Late(miner.chain, lands=True))
 
     assert entry == miner.committed()
     assert len(_commitments(miner)) == 1
