@@ -509,13 +509,12 @@ def test_an_account_of_any_length_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_header_is_looked_up_once_for_all_who_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario(_: ClientConnection, net: Subnet) -> None:
-        shown = open_node(net.path, net.clock)
-        first = shown.header(12)
-        monkeypatch.setattr(ledger, "reading", lambda _path: pytest.fail("the chain was looked at again"))
-        assert shown.header(12) == shown.set_back(1).header(12) == first
-
-    run(tmp_path, scenario)
+    net = subnet(tmp_path)
+    net.at(12)
+    node = open_node(net.path, net.clock)
+    first = node.header(node.head().block)
+    monkeypatch.setattr(ledger, "reading", lambda _path: pytest.fail("the chain was looked at again"))
+    assert node.header(12) == node.set_back(1).header(12) == first
 
 
 async def _send_all(socket: ClientConnection, frames: Sequence[str]) -> None:
@@ -621,6 +620,8 @@ def test_a_chain_that_cannot_be_read_for_a_moment_is_told_of_once_and_looked_at_
         await ask(socket, "chain_subscribeNewHeads")
         await heard(socket)
         monkeypatch.setattr(Node, "head", head)
+        while not caplog.messages:  # noqa: ASYNC110 - a look that began before finds no new block
+            await asyncio.sleep(0.01)
         net.at(13)
         assert (await heard(socket))["params"]["result"]["number"] == "0xd"
         assert caplog.messages == ["the chain cannot be read: not now"]
