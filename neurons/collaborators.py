@@ -18,7 +18,7 @@ from pretrain.hub import Hub
 from pretrain.hub.room import Budget
 from pretrain.hub.store import ModelStore
 from pretrain.schedule import Schedule
-from pretrain.settings import Judge, Store, Subtensor
+from pretrain.settings import Judge, Store, Subtensor, at_home
 from pretrain.settings import Wallet as WalletSettings
 from pretrain.types import Hotkey
 from pretrain.wallet import Wallet, open_wallet
@@ -39,7 +39,7 @@ def start_logging() -> Console:
 
 def unlock(wallet: WalletSettings) -> Wallet:
     """Open the wallet whose hotkey signs; raises ConfigError."""
-    return open_wallet(wallet.name, wallet.hotkey, wallet.path.expanduser())
+    return open_wallet(wallet.name, wallet.hotkey, at_home(wallet.path))
 
 
 def address(wallet: Wallet) -> Hotkey:

@@ -1,10 +1,14 @@
 """The miner: trains a model, measures it as a validator would, and publishes it."""
 
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a checkout, installed or not
+if __name__ == "__main__":  # the imports take seconds: a stop among them has nothing to finish, and is no failure
+    for early in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(early, lambda _number, _frame: sys.exit(0))
 
 from pretrain.command_line import Program, fail, read
 from pretrain.errors import ConfigError, PretrainError

@@ -5,7 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,11 +17,12 @@ from pretrain.chain import Chain
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError
 from pretrain.folder_lock import alone
+from pretrain.hub import Hub
 from pretrain.patience import asked_again
 from pretrain.publish import JOURNAL, Publication, held_entry, publish, refuse_another_place
 from pretrain.self_score import Bench, Verdict, would_beat
 from pretrain.settings import PublishSettings, RunSettings, ScoreSettings, Settings, TrainSettings, shares
-from pretrain.status import write_status
+from pretrain.status import Fact, write_status
 from pretrain.train.job import MODEL, Job, run
 from pretrain.train.start import fetch_start
 from pretrain.train.text import competition_to_train, judged_mix, read_text
@@ -30,6 +31,8 @@ from pretrain.types import CompetitionId
 
 log = logging.getLogger("pretrain.miner")
 T = TypeVar("T")
+_ANY_REPO = "pretrain/pretrain"  # asked for only to see whether the hub answers
+_LONGEST_POLL = 12.0  # seconds; a block of the real chain
 
 
 def act(settings: Settings) -> int:
@@ -79,17 +82,18 @@ async def _run(settings: RunSettings, console: Console, stop: threading.Event) -
     """Train, score and publish; what is done already is not done again."""
     hub = collaborators.open_hub_to_write(settings.hub)
     async with _publication(settings) as (publication, chain):
+        await hub.is_public(settings.repo)  # whoever is told a wrong hub hears of it before the training
         log.info("to be published on network %s, netuid %d", publication.network, publication.netuid)
         await _train(settings, console, stop)
         held = await _patiently(lambda: held_entry(publication, chain), settings)
-    if held is not None and await hub.is_public(held.commitment.repo):
-        log.info("%s is published already, committed at block %d", held.commitment.repo, held.block)
-        write_status(settings.dir, doing="published", block=held.block)
-        return 0
-    if held is None and not (await _score(settings)).beats and not settings.publish.anyway:
-        log.info("not published; --publish.anyway publishes it all the same")
-        return 1
-    await _publish(settings)
+        if held is not None and await _patiently(lambda: hub.is_public(held.commitment.repo), settings):
+            log.info("%s is published already, committed at block %d", held.commitment.repo, held.block)
+            _status(settings, doing="published", block=held.block)
+            return 0
+        if held is None and not (await _measure(settings, chain, hub)).beats and not settings.publish.anyway:
+            log.info("not published; --publish.anyway publishes it all the same")
+            return 1
+        await _enter(settings, publication, chain, hub)
     return 0
 
 
@@ -98,7 +102,7 @@ async def _train(settings: TrainSettings, console: Console, stop: threading.Even
     schedule = competition_file.load(settings.competitions)
     competition = competition_to_train(schedule, CompetitionId(settings.competition))
     mix = shares(settings.train.mix) if settings.train.mix else judged_mix(competition)
-    write_status(settings.dir, doing="reading text")
+    _status(settings, doing="reading text")
     text = await read_text(schedule, competition, mix, settings.train.seed, settings.competitions.parent)
     start = await _fetch(settings) if settings.train.start else None
     job = Job(settings.dir, competition, settings.model, settings.train, text, start, settings.device)
@@ -115,35 +119,45 @@ async def _fetch(settings: TrainSettings) -> Path:
 
 
 async def _score(settings: ScoreSettings) -> Verdict:
+    _model(settings)
+    schedule = competition_file.load(settings.competitions)
+    hub = collaborators.open_hub(settings.hub)
+    async with collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None) as chain:
+        await chain.network()
+        await hub.is_public(_ANY_REPO)
+        return await _measure(settings, chain, hub)
+
+
+async def _measure(settings: ScoreSettings, chain: Chain, hub: Hub) -> Verdict:
     """Measure the model and the champion, and say which is better."""
     schedule = competition_file.load(settings.competitions)
     sampler = build_sampler(schedule, settings.competitions.parent)
-    model = _model(settings)
-    async with AsyncExitStack() as stack:
-        evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
-        reading = collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None)
-        bench = Bench(
-            chain=await stack.enter_async_context(reading),
-            hub=collaborators.open_hub(settings.hub),
-            store=collaborators.open_store(settings.dir, settings.store),
-            sampler=sampler,
-            evaluator=evaluator,
-            schedule=schedule,
+    with collaborators.build_evaluator(settings.judge, settings.device, sampler) as evaluator:
+        store = collaborators.open_store(settings.dir, settings.store)
+        bench = Bench(chain=chain, hub=hub, store=store, sampler=sampler, evaluator=evaluator, schedule=schedule)
+        _status(settings, doing="scoring")
+        verdict = await _patiently(
+            lambda: would_beat(_model(settings), CompetitionId(settings.competition), bench), settings
         )
-        write_status(settings.dir, doing="scoring")
-        verdict = await _patiently(lambda: would_beat(model, CompetitionId(settings.competition), bench), settings)
     log.info("block %d: %s", verdict.block, verdict)
-    write_status(settings.dir, doing="scored", block=verdict.block, score=verdict.score, beats=verdict.beats)
+    _status(settings, doing="scored", block=verdict.block, score=verdict.score, beats=verdict.beats)
     return verdict
 
 
 async def _publish(settings: PublishSettings) -> None:
+    _model(settings)
     hub = collaborators.open_hub_to_write(settings.hub)
     async with _publication(settings) as (publication, chain):
-        write_status(settings.dir, doing="publishing")
-        _model(settings)
-        entry = await _patiently(lambda: publish(publication, chain, hub, settings.dir / JOURNAL, log.info), settings)
-    write_status(settings.dir, doing="published", block=entry.block)
+        await hub.is_public(settings.repo)
+        await _enter(settings, publication, chain, hub)
+
+
+async def _enter(settings: PublishSettings, publication: Publication, chain: Chain, hub: Hub) -> None:
+    """Publish the model, however long chain and hub are away."""
+    _status(settings, doing="publishing")
+    journal, poll = settings.dir / JOURNAL, min(_LONGEST_POLL, publication.network.block_time)
+    entry = await _patiently(lambda: publish(publication, chain, hub, journal, log.info, poll=poll), settings)
+    _status(settings, doing="published", block=entry.block)
 
 
 @asynccontextmanager
@@ -172,9 +186,17 @@ async def _patiently(question: Callable[[], Awaitable[T]], settings: Settings) -
 
     def told(why: str, pause: float) -> None:
         log.warning("%s; trying again in %.0f s (stopped now, the same command goes on later)", why, pause)
-        write_status(settings.dir, doing=f"waiting: {why}")
+        _status(settings, doing=f"waiting: {why}")
 
     return await asked_again(question, str(settings.dir), told)
+
+
+def _status(settings: Settings, **facts: Fact) -> None:
+    """Say what is being done; a full disk ends nobody's publication."""
+    try:
+        write_status(settings.dir, **facts)
+    except OSError as error:
+        log.warning("status.json is an old one: %s", error)
 
 
 def _model(settings: Settings) -> Path:

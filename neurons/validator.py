@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Coroutine
@@ -27,7 +28,7 @@ from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
 from pretrain.evaluate.canary import Canary
 from pretrain.folder_lock import alone
-from pretrain.memory import Identity, Memory
+from pretrain.memory import STATE, Identity, Memory
 from pretrain.node import Node
 from pretrain.outage import Outage
 from pretrain.patience import Pace, Waiting, until_answered
@@ -43,6 +44,7 @@ from pretrain.validate import Listeners, Mind, averages_age, judge_forever, set_
 
 log = logging.getLogger("pretrain.validator")
 LOG_WIDTH = 120  # columns, where no terminal says otherwise
+_STOPPED = 130  # the exit code of a program that was interrupted
 LONGEST_POLL = 12.0  # seconds; a block of the real chain
 
 PROGRAM = Program(
@@ -66,7 +68,7 @@ async def main(settings: ValidatorSettings) -> None:
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)
         hub = collaborators.open_hub(settings.hub)
-        memory = Memory(settings.dir / "state.sqlite")
+        memory = Memory(settings.dir / STATE)
         mind = Mind(memory.load())
         voice = Voice(settings.dir, hotkey, schedule, mind)
         pace = Pace(LONGEST_POLL, stop)
@@ -171,13 +173,17 @@ class Voice:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Return the event that SIGTERM and SIGINT set: the duty in hand is finished, a second one ends at once."""
+    """Return the event that SIGTERM and SIGINT set: the duty in hand is finished.
+
+    A second one ends at once, whatever thread is at work: nothing half-written counts, and the fork server ends its
+    children when its starter is gone.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def ask() -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            os._exit(_STOPPED)
         log.info("finishing the duty in hand, then leaving")
         stop.set()
 

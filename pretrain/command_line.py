@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import CliApp, CliSettingsSource, SettingsError
 
 from pretrain.errors import ConfigError
-from pretrain.settings import PREFIX, Settings
+from pretrain.settings import PREFIX, Settings, without_key
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -45,6 +46,7 @@ def read(kind: type[SettingsT], arguments: Sequence[str], program: Program) -> S
     )
     parser.flags = sorted(flags.values())
     _check_environment()
+    _check_given(arguments, parser.flags)
     try:
         source = CliSettingsSource[argparse.ArgumentParser](kind, root_parser=parser)
         return CliApp.run(kind, list(arguments), cli_settings_source=source)
@@ -60,7 +62,8 @@ class _Parser(argparse.ArgumentParser):
     flags: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+        unknown = unknown if unknown.startswith("-") else str(without_key(unknown))
         if message.startswith("unrecognized"):
             message = f"{unknown}: no such flag{_nearest(unknown, self.flags)}"
         raise ConfigError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
@@ -84,7 +87,8 @@ def _line(problem: ErrorDetails, flags: Mapping[str, str]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{_variable(place)}: no such setting{_nearest(_variable(place), map(_variable, flags))}"
     message = problem["msg"].removeprefix("Value error, ").split(", unable")[0]
-    return f"{flag} {problem['input']!r}: {message.replace('Input should be', 'expected')}"
+    given = without_key(problem["input"]) if place.startswith("subtensor.") else problem["input"]
+    return f"{flag} {given!r}: {message.replace('Input should be', 'expected')}"
 
 
 def _check_environment() -> None:
@@ -94,9 +98,23 @@ def _check_environment() -> None:
     """
     places = {place for kind in _every_settings(Settings) for place, _ in _flags(kind)}
     known = {_variable(place.split(".")[0]) for place in places}
-    for name in sorted({*os.environ, *dotenv_values(".env")}):
-        if name.startswith(PREFIX) and name.split("__")[0] not in known:
-            raise ConfigError(f"{name}: no such setting{_nearest(name, map(_variable, places))}")
+    try:
+        given = {**dotenv_values(".env"), **os.environ}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f".env cannot be read: {error}; expected lines NAME=VALUE in UTF-8") from error
+    for name in sorted(name for name in given if name.upper().startswith(PREFIX)):  # in small letters it is read too
+        if name.split("__")[0] not in known:
+            raise ConfigError(f"{name}: no such setting{_nearest(name.upper(), map(_variable, places))}")
+        if not given[name]:
+            raise ConfigError(f"{name} is empty: give it a value, or leave it out to have the default")
+
+
+def _check_given(arguments: Sequence[str], flags: Iterable[str]) -> None:
+    """Refuse a flag with an empty value: a script whose variable is not set would get the default, the main network."""
+    pairs = set(itertools.pairwise(arguments))
+    for flag in flags:
+        if f"{flag}=" in arguments or (flag, "") in pairs:
+            raise ConfigError(f"{flag} is empty: give it a value, or leave it out to have the default")
 
 
 def _every_settings(kind: type[Settings]) -> set[type[Settings]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pretrain.chain import Network
-from pretrain.facts import Contests, Facts, Role, Trouble
+from pretrain.chain.connection import shown
+from pretrain.facts import Asked, Contests, Facts, Role, Trouble
 from pretrain.outage import spoken
 
 OLD_HEAD, LOST_HEAD = 5, 50
@@ -109,8 +110,7 @@ def endpoint(facts: Facts) -> Check:
     age, lag = facts.now - standing.head_time, standing.head.block - standing.head.finalized
     blocks = age / known.block_time
     made = f"block {standing.head.block}, made {spoken(max(0, age))} ago, {lag} ahead of the finalised one"
-    found = f"{standing.endpoint}: {made}"
-    found += f"; then {', '.join(facts.asked.fallback)}" if facts.asked.fallback else ""
+    found = f"{standing.endpoint}: {made}{_others(facts.asked, standing.endpoint)}"
     if facts.paused or blocks > OLD_HEAD or lag > LAGGING:
         todo = "it lags behind or stands still: wait, or name another endpoint with --subtensor.network"
         if facts.asked.embedded:
@@ -128,7 +128,9 @@ def registration(facts: Facts) -> Check:
         return _not_known(name)
     if standing.neuron is None:
         found = f"{facts.hotkey} is not registered on subnet {facts.netuid}"
-        return _red(name, found, f"`{_register(facts)}`; it costs {standing.registration_cost:g} TAO")
+        cost = f"it costs {standing.registration_cost:g} TAO"
+        cut = "" if shown(facts.asked.network) == facts.asked.network else ", with the whole address of the network"
+        return _red(name, found, f"`{_register(facts)}`{cut}; {cost}")
     return _green(name, f"uid {standing.neuron.uid} of subnet {facts.netuid}")
 
 
@@ -166,11 +168,16 @@ def balance(facts: Facts) -> Check:
 
 
 def weights(facts: Facts) -> Check:
-    """Check that a validator has set weights lately."""
-    standing, name = facts.standing, "weights"
-    if isinstance(standing, Trouble) or standing.neuron is None or isinstance(facts.contests, Trouble):
+    """Check that a validator's rows of weights are taken, and that it has set one lately."""
+    standing, contests, name = facts.standing, facts.contests, "weights"
+    if isinstance(standing, Trouble) or isinstance(contests, Trouble):
         return _not_known(name)
-    interval = facts.contests.weights_interval
+    if contests.version_key < standing.version_key:
+        found = f"version key {contests.version_key}; subnet {facts.netuid} takes no row below {standing.version_key}"
+        return _red(name, found, f"take the newest software and competition file: {facts.asked.competitions} is older")
+    if standing.neuron is None:
+        return _not_known(name)
+    interval = contests.weights_interval
     age = standing.head.block - standing.neuron.last_update
     found = f"last set, or registered, {age} blocks ago; due every {interval}"
     found += "; committed first, and revealed later" if standing.commit_reveal else ""
@@ -194,6 +201,23 @@ def commitment(facts: Facts) -> Check:
     if not isinstance(facts.contests, Trouble) and entry.competition not in facts.contests.names:
         return _yellow(name, found, "the competition file has no such competition: publish to one that it has")
     return _green(name, found)
+
+
+def folder(facts: Facts) -> Check:
+    """Check that a daemon can go on with what is in its folder."""
+    found, name = facts.folder, "folder"
+    if isinstance(found, Trouble) and found.is_late:
+        return _yellow(name, found.why, "ask again when the disk has less to do")
+    if isinstance(found, Trouble):
+        return _red(name, found.why, "do that, or give another --dir")
+    if found.holds and (isinstance(facts.network, Trouble) or isinstance(facts.hotkey, Trouble)):
+        return _not_known(name)
+    holds = found.holds or f"nothing yet in --dir {facts.asked.dir}"
+    if found.in_use:
+        return _yellow(
+            name, f"{holds}; a process has it now", "right while that is your daemon; a second one needs its own --dir"
+        )
+    return _green(name, holds)
 
 
 def disk(facts: Facts) -> Check:
@@ -248,6 +272,7 @@ CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {
         registration,
         balance,
         commitment,
+        folder,
         disk,
         device,
         hub,
@@ -263,6 +288,7 @@ CHECKS: Mapping[Role, tuple[Callable[[Facts], Check], ...]] = {
         permit,
         balance,
         weights,
+        folder,
         disk,
         device,
         hub,
@@ -294,14 +320,21 @@ def _network(facts: Facts) -> Network | Trouble:
     return facts.network
 
 
+def _others(asked: Asked, endpoint: str) -> str:
+    """Return what to say of the other addresses; nothing where there are none."""
+    first, others = shown(asked.network), [url for url in map(shown, asked.fallback) if url != endpoint]
+    instead = f", instead of {first}" if len(others) < len(asked.fallback) and first != endpoint else ""
+    return instead + (f"; whether {', '.join(others)} would answer is not known" if others else "")
+
+
 def _register(facts: Facts) -> str:
-    """Return the command that registers this hotkey."""
+    """Return the command that registers this hotkey; a key in the chain's address is left out."""
     asked = facts.asked
     if asked.embedded:
         keys = f"--wallet.name {asked.wallet} --wallet.hotkey {asked.hotkey} --wallet.path {asked.wallets}"
         return f"pretrain chain register {keys} --subtensor.network {asked.network} --netuid {facts.netuid}"
     keys = f"--wallet {asked.wallet} --wallet-hotkey {asked.hotkey} --wallet-path {asked.wallets}"
-    return f"btcli subnets register --netuid {facts.netuid} --network {asked.network} {keys}"
+    return f"btcli subnets register --netuid {facts.netuid} --network {shown(asked.network)} {keys}"
 
 
 def _green(name: str, found: str) -> Check:

@@ -56,6 +56,8 @@ class Contests:
     digest: Digest
     netuid: int
     weights_interval: int
+    version_key: int
+    """Set with every row of weights."""
     names: Mapping[CompetitionId, str]
     max_bytes: Mapping[CompetitionId, int]
     """The largest model that may enter each."""
@@ -69,6 +71,16 @@ class Contests:
     def later(self, competition: CompetitionId, block: Block) -> Block | None:
         """Return the first block after this one from which a competition is in force; None when there is none."""
         return next((start for start, found in self.phases if start > block and competition in found), None)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What is in ``--dir``, as far as it is whole and of this hotkey, subnet and chain."""
+
+    holds: str
+    """In words; empty when there is nothing."""
+    in_use: bool
+    """Whether a process has it now."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,7 @@ class Facts:
     """Of nobody, where there is no hotkey: the node is asked all the same."""
     entry: Entry | Trouble | None
     """What the hotkey has committed; None: nothing well-formed."""
+    folder: Folder | Trouble
     free: int | Trouble
     """Bytes on the disk that holds the folder."""
     device: str | Trouble

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pretrain.errors import ConfigError
 
+_FILE = "lock"
+
 
 @contextmanager
 def alone(folder: Path, flag: str) -> Iterator[None]:
@@ -16,7 +18,7 @@ def alone(folder: Path, flag: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a")
+        lock = (folder / _FILE).open("a")
     except OSError as error:
         raise ConfigError(f"{flag} {folder}: {error.strerror}; give a folder that can be written") from error
     with lock:
@@ -27,3 +29,17 @@ def alone(folder: Path, flag: str) -> Iterator[None]:
                 f"{flag} {folder} is in use by another process; stop it, or give another folder"
             ) from error
         yield
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process has the folder now; raises OSError when that cannot be seen."""
+    try:
+        lock = (folder / _FILE).open()
+    except FileNotFoundError:
+        return False
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,6 +15,8 @@ from pretrain.report import Report, from_json, to_json
 from pretrain.state import Record, Standings, State
 from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
+STATE = "state.sqlite"
+"""The file's name in a validator's folder."""
 VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (
@@ -56,11 +59,15 @@ _ADAPTER = TypeAdapter(_Stored)
 class Memory:
     """A validator's SQLite file: the present state, and the reports of all steps.
 
-    Raises ConfigError when the file cannot be used, is damaged, or is of another version.
+    Raises ConfigError when the file cannot be used, is damaged, or is of another version. A ``still`` one is for a look
+    that changes nothing: the file is there, and what it lacks stays lacking.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, still: bool = False) -> None:
         self._path = path
+        self._still = still
+        if still:
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -74,15 +81,19 @@ class Memory:
         Averages of one chain must not become weights on another. A memory from before this was noted is taken for the
         present one's, unless it has judged beyond the chain's newest block.
         """
+        self.check(here, head)
+        with self._open() as database:
+            values = (here.genesis, here.netuid, here.hotkey)
+            database.execute("INSERT OR IGNORE INTO identity VALUES (1, ?, ?, ?)", values)
+
+    def check(self, here: Identity, head: Block) -> None:
+        """Raise ConfigError when the memory is another's than this identity's, as ``bind`` does; nothing is noted."""
         step = self.load().step
         with self._open() as database:
-            row = database.execute("SELECT genesis, netuid, hotkey FROM identity").fetchone()
-            if row is None and (step is None or step <= head):
-                database.execute("INSERT INTO identity VALUES (1, ?, ?, ?)", (here.genesis, here.netuid, here.hotkey))
-                return
-        if row is None:
+            row = _first(database, "identity", "SELECT genesis, netuid, hotkey FROM identity")
+        if row is None and step is not None and step > head:
             was = f"of a chain that has passed block {step}, where the one asked for, at block {head}, is not yet"
-        elif Identity(*row) != here:
+        elif row is not None and Identity(*row) != here:
             was = f"of {Identity(*row)}, and {here} is asked for"
         else:
             return
@@ -91,7 +102,7 @@ class Memory:
     def load(self) -> State:
         """Return the state after the last whole step; an empty one at first."""
         with self._open() as database:
-            row = database.execute("SELECT version, document FROM state").fetchone()
+            row = _first(database, "state", "SELECT version, document FROM state")
         if row is None:
             return State()
         version, document = row
@@ -141,12 +152,26 @@ class Memory:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=30)) as database:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.execute("PRAGMA synchronous=FULL")
-                with database:
-                    yield database
+            with closing(self._connect()) as database, database:
+                yield database
         except sqlite3.OperationalError as error:
             raise ConfigError(f"{self._path}: {error}; is the disk full, or another validator using it?") from error
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{self._path}: {error}; {_WAY_OUT}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._still:
+            unused = not self._path.with_name(f"{self._path.name}-wal").exists()  # else a look would leave one behind
+            uri = f"{self._path.absolute().as_uri()}?mode=ro{'&immutable=1' if unused else ''}"
+            return sqlite3.connect(uri, timeout=5, uri=True)
+        database = sqlite3.connect(self._path, timeout=30)
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        return database
+
+
+def _first(database: sqlite3.Connection, table: str, query: str) -> tuple[Any, ...] | None:
+    """Return the first row of a query of a table; None when either is not there."""
+    there = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    row: tuple[Any, ...] | None = database.execute(query).fetchone() if there else None
+    return row

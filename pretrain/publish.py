@@ -55,6 +55,8 @@ class Journal(BaseModel):
     """Set when the upload is done."""
     sent: Block | None = None
     """The newest block before a commitment was sent, until it is known what became of it."""
+    until: Block | None = None
+    """The last block that it can still get into, as the first look after it was lost has found."""
     block: Block | None = None
     """Set when the commitment reads back."""
 
@@ -66,11 +68,12 @@ async def publish(
 
     While the chain says that it is too early, its head is looked at every ``poll`` seconds.
 
-    Raises Refused while the repository is readable without a token, and when the hotkey already holds this digest in
-    this competition; ConfigError when the journal is of another chain, subnet or hotkey, or a name is too long for a
-    commitment; ModelRejected when the folder holds no model; Unavailable when the world does not answer.
+    Raises Refused while the repository is readable without a token before its commitment stands, and when the hotkey
+    already holds this digest in this competition by another repository; ConfigError when the journal is of another
+    chain, subnet or hotkey, or a name is too long for a commitment; ModelRejected when the folder holds no model;
+    Unavailable when the world does not answer.
     """
-    content = content_digest(local_files(publication.folder))
+    content = await _content(publication)
     digest = secure_hash(content, publication.hotkey)
     _commitment(publication, _ANY_REVISION, digest)
     refuse_another_place(journal, publication)
@@ -78,7 +81,10 @@ async def publish(
         f"network {publication.network}, netuid {publication.netuid}: {publication.hotkey} enters competition"
         f" {publication.competition} with {publication.repo}"
     )
-    held = await _arrived(publication, chain, _read(journal), tell, poll)
+    held = await _arrived(chain, _Model(publication.competition, digest), journal, tell, poll)
+    old = read_journal(journal)
+    if held is not None and old is not None and old.sent is not None and old.content == content:
+        _write(journal, old.model_copy(update={"sent": None, "until": None, "block": held.block}))
     if held is None:
         await _refuse_public(hub, publication.repo)
         begun = await _upload(publication, hub, journal, _begin(journal, publication, content), tell)
@@ -93,7 +99,7 @@ async def publish(
             raise Refused(f"the commitment of block {block} was replaced by another one of {publication.hotkey}")
         _write(journal, begun.model_copy(update={"block": block}))
         tell(f"committed at block {block}")
-    elif await hub.is_public(held.commitment.repo):
+    elif held.commitment.repo != publication.repo and await hub.is_public(held.commitment.repo):
         raise Refused(
             f"{held.hotkey} holds this very model in competition {held.competition} since block {held.block}"
             f" ({held.commitment.repo}); committing it again would only lose that block"
@@ -102,29 +108,53 @@ async def publish(
     return held
 
 
-async def _arrived(
-    publication: Publication, chain: Chain, old: Journal | None, tell: Tell, poll: float
-) -> Entry | None:
+@dataclass(frozen=True)
+class _Model:
+    """What an entry is looked for by."""
+
+    competition: CompetitionId
+    secure_hash: Digest
+
+
+async def _arrived(chain: Chain, model: _Model, journal: Path, tell: Tell, poll: float) -> Entry | None:
     """Return the entry of this very model, also one whose commitment was sent in an earlier try and still arrives.
 
-    Sent again it would land twice, and the later block is the one that counts.
+    Sent again it would land twice, and the later block is the one that counts. Whatever was sent was signed before the
+    first look here, so it lands within ``IN_FLIGHT`` blocks of it. The head is read before the entry: what it has
+    finalised the entry shows.
     """
-    held = await held_entry(publication, chain)
-    if held is None and old is not None and old.sent is not None:
-        until = old.sent + IN_FLIGHT
-        tell(f"a commitment sent after block {old.sent} may still arrive; looking until block {until} is finalised")
-        while held is None and (await chain.head()).finalized < until:
-            await asyncio.sleep(poll)
-            held = await held_entry(publication, chain)
-    return held
+    told = False
+    while True:
+        head = await chain.head()
+        held = await _held(chain, model)
+        old = read_journal(journal)
+        if held is not None or old is None or old.sent is None:
+            return held
+        until = old.until or Block(max(old.sent, head.block) + IN_FLIGHT)
+        if old.until is None:
+            _write(journal, old.model_copy(update={"until": until}))
+        if head.finalized >= until:
+            return None
+        if not told:
+            tell(f"a commitment sent after block {old.sent} may still arrive; looking until block {until} is finalised")
+            told = True
+        await asyncio.sleep(poll)
 
 
 async def held_entry(publication: Publication, chain: Chain) -> Entry | None:
     """Return the hotkey's entry when it is this very model in this competition; None when it is another, or none."""
+    digest = secure_hash(await _content(publication), publication.hotkey)
+    return await _held(chain, _Model(publication.competition, digest))
+
+
+async def _held(chain: Chain, model: _Model) -> Entry | None:
     held = await chain.commitment()
-    digest = secure_hash(content_digest(local_files(publication.folder)), publication.hotkey)
-    same = held and (held.commitment.secure_hash, held.competition) == (digest, publication.competition)
-    return held if same else None
+    return held if held and _Model(held.competition, held.commitment.secure_hash) == model else None
+
+
+async def _content(publication: Publication) -> Digest:
+    """Return the content digest, read from every byte of the model."""
+    return content_digest(await asyncio.to_thread(local_files, publication.folder))
 
 
 async def _upload(publication: Publication, hub: Hub, journal: Path, begun: Journal, tell: Tell) -> Journal:
@@ -199,7 +229,7 @@ def refuse_another_place(path: Path, publication: Publication) -> None:
     A folder that served one chain must not reach another by a forgotten flag. Chains are told apart by their genesis: a
     chain that was made anew under the old name is another one, and one that is reached by another name is the same.
     """
-    old = _read(path)
+    old = read_journal(path)
     if old is None:
         return
     here = publication.network
@@ -223,14 +253,15 @@ def _begin(path: Path, publication: Publication, content: Digest) -> Journal:
         competition=publication.competition,
         content=content,
     )
-    old = _read(path)
+    old = read_journal(path)
     if old is not None and (old.repo, old.content) == (new.repo, new.content):
         return new.model_copy(update={"revision": old.revision})
     _write(path, new)
     return new
 
 
-def _read(path: Path) -> Journal | None:
+def read_journal(path: Path) -> Journal | None:
+    """Return what is remembered; None when there is nothing. Raises ConfigError when it cannot be read."""
     try:
         return Journal.model_validate_json(path.read_bytes())
     except FileNotFoundError:

@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pretrain.errors import ConfigError
+
 PREFIX = "PRETRAIN_"
 """Of every environment variable that is no secret."""
 
@@ -66,6 +68,19 @@ def _is_url(text: str) -> bool:
         return bool(re.fullmatch(_URL, text, re.ASCII) and parts.hostname and parts.port != 0)
     except ValueError:  # a port over 65535, half an IPv6 address
         return False
+
+
+def without_key(value: object) -> object:
+    """Return addresses, however mistyped, up to their hosts: what comes after may be the key to somebody's account."""
+    if isinstance(value, list | tuple):
+        return [without_key(part) for part in value]
+    return re.sub(r"((?:\w+://)?)([^,@/?#\s]*)([^,]*)", _cut, value) if isinstance(value, str) else value
+
+
+def _cut(address: re.Match[str]) -> str:
+    scheme, host, rest = address.groups()
+    shown = "" if "@" in rest else host  # else it is a user, and perhaps a password
+    return f"{scheme}{shown}..." if rest else address[0]
 
 
 def _urls(value: object) -> object:
@@ -140,7 +155,7 @@ class Subtensor(Group):
     def file(self) -> Path | None:
         """The embedded chain's file; None for a real chain."""
         kind, _, path = self.network.partition(":")
-        return Path(path).expanduser() if kind == "file" else None
+        return at_home(Path(path)) if kind == "file" else None
 
 
 class Judge(Group):
@@ -312,5 +327,13 @@ class Secrets(BaseSettings):
 
 
 def hub_folder(hub: str) -> Path | None:
-    """Return the embedded hub's folder; None for the public hub."""
-    return Path(hub.removeprefix("folder:")).expanduser() if hub.startswith("folder:") else None
+    """Return the embedded hub's folder; None for the public hub; raises ConfigError for a home that is none."""
+    return at_home(Path(hub.removeprefix("folder:"))) if hub.startswith("folder:") else None
+
+
+def at_home(path: Path) -> Path:
+    """Return a path with ``~`` replaced by the home that it stands for; raises ConfigError where there is none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path}: there is no home of that name on this machine; write the path in full") from None

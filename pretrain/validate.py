@@ -34,7 +34,7 @@ class Mind:
 
     state: State
     seen: Block | None = None
-    """The newest finalised block that either loop has heard of."""
+    """The newest block that either loop has heard of."""
     outages: dict[str, Outage] = field(default_factory=dict)
     """What is lacking just now, by what it is: noted by either loop, and over for both."""
 
@@ -100,7 +100,7 @@ def _waiting(loop: str, node: Node, mind: Mind, pace: Pace, listeners: Listeners
 async def _head(node: Node, mind: Mind, waiting: Waiting) -> Head | None:
     """Return the head, however long it takes; None when asked to stop before it is known."""
     head = await until_answered(node.chain.head, waiting)
-    mind.seen = head.finalized if head else mind.seen
+    mind.seen = head.block if head else mind.seen
     return head
 
 
@@ -134,7 +134,7 @@ async def _take_turn(node: Node, state: State, head: Head, turn: Turn, pace: Pac
     if head.block < max(turn.last_set + timing.weights_interval, turn.not_before):
         return turn
     snapshot = await pace.ask(node.chain.snapshot(timing.sync_cadence))
-    row = weights_row(state, snapshot, node.schedule) if snapshot else {}
+    row = weights_row(state, snapshot, node.schedule, head.block) if snapshot else {}
     standing = await pace.ask(node.chain.standing()) if row else None
     if standing is None:
         return turn
@@ -179,10 +179,13 @@ def averages_age(mind: Mind, schedule: Schedule) -> int | None:
     return max(0, mind.seen - min(updated)) if updated else None
 
 
-def weights_row(state: State, snapshot: Snapshot, schedule: Schedule) -> dict[Hotkey, float]:
-    """Return the row to set at S; empty while nothing is decided, or when all averages are older than allowed."""
+def weights_row(state: State, snapshot: Snapshot, schedule: Schedule, now: Block | None = None) -> dict[Hotkey, float]:
+    """Return the row to set at S; empty while nothing is decided, or when all averages are older than allowed.
+
+    They age with the newest block, ``now``, also while an endpoint finalises none.
+    """
     in_force = schedule.at(snapshot.block)
-    oldest = snapshot.block - schedule.timing.max_weights_age
+    oldest = max(snapshot.block, now or snapshot.block) - schedule.timing.max_weights_age
     standings = {c.competition_id: state.standing(c.competition_id) for c in in_force}
     ready = {competition: standing for competition, standing in standings.items() if standing.ready}
     if not ready or state.step is None or state.step < oldest:

@@ -30,6 +30,7 @@ __all__ = [
 
 SS58_FORMAT = 42
 """The prefix of every address of this network: under another one the same key would pass for a second account."""
+_LONGEST_ADDRESS = 64  # characters; 48 are usual
 
 
 class Keypair(Protocol):
@@ -113,15 +114,25 @@ def sign(keypair: Keypair, message: bytes) -> bytes:
 
 
 def verify(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
-    """Whether the signature is the hotkey's and of this message; False for an address that is none."""
+    """Whether the signature is the hotkey's and of this message; False for an address that is none.
+
+    The library also takes a signature of ``<Bytes>message</Bytes>``, which wallets make of a text so that it can never
+    be a call: not here. Nor does the account of 32 zero bytes sign anything, for which a signature can be made up.
+    """
     try:
-        return bool(sp_core.verify(message, signature, hotkey))
+        return (
+            any(public_key(hotkey))
+            and sp_core.verify(message, signature, hotkey)
+            and not sp_core.verify(b"<Bytes>" + message + b"</Bytes>", signature, hotkey)
+        )
     except ValueError:
         return False
 
 
 def public_key(address: str) -> bytes:
     """Return the 32 bytes that an ss58 address stands for; raises ValueError for an address that is none."""
+    if len(address) > _LONGEST_ADDRESS:  # decoding takes the square of the length
+        raise ValueError(f"an address of {len(address)} characters; at most {_LONGEST_ADDRESS} are read")
     return bytes(sp_core.ss58_decode(address))
 
 

@@ -179,6 +179,28 @@ def test_a_caller_that_is_cancelled_leaves_the_client_to_the_others() -> None:
     assert asyncio.run(scenario()).opened == ["a"]
 
 
+def test_the_work_of_a_caller_that_is_cancelled_goes_no_further() -> None:
+    async def scenario() -> list[str]:
+        connection, done = World().connection("a"), []
+
+        async def work(_client: str) -> str:
+            done.append("begun")
+            await asyncio.sleep(0.05)
+            done.append("sent")
+            return ""
+
+        caller = asyncio.create_task(connection.read(work))
+        await asyncio.sleep(0.01)
+        caller.cancel()
+        with suppress(asyncio.CancelledError):
+            await caller
+        await asyncio.sleep(0.1)
+        await connection.close()
+        return done
+
+    assert asyncio.run(scenario()) == ["begun"]
+
+
 def test_who_waits_for_a_client_that_another_gives_up_is_not_cancelled_with_it() -> None:
     """A loop that ended as cancelled would end without a word, and its program would go on without it."""
 

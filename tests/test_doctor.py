@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pretrain.chain import Head, Network, Neuron, Standing
 from pretrain.commitment import Commitment, Entry
 from pretrain.doctor import Check, Level, examine
-from pretrain.facts import Asked, Contests, Facts, Role, Trouble
+from pretrain.facts import Asked, Contests, Facts, Folder, Role, Trouble
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision, Uid
 
 HOTKEY = Hotkey("5Alice")
@@ -42,6 +42,7 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             Digest("ab" * 32),
             9,
             100,
+            1,
             {CompetitionId(0): "prose", CompetitionId(1): "mixed"},
             {CompetitionId(0): 10_000_000_000, CompetitionId(1): 1_000_000_000},
             ((Block(100), (CompetitionId(0),)), (Block(500), (CompetitionId(0), CompetitionId(1)))),
@@ -61,8 +62,10 @@ def facts(role: Role = "validator", network: str = "finney") -> Facts:
             registration_cost=0.1,
             weights_rate_limit=100,
             commit_reveal=False,
+            version_key=0,
         ),
         entry=ENTRY,
+        folder=Folder("here/state.sqlite is whole", in_use=False),
         free=50_000_000_000,
         device="cpu, 2 cores",
         hub="folder:hub is there",
@@ -102,6 +105,7 @@ def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role
         "endpoint",
         "registration",
         "balance",
+        "folder",
         "disk",
         "device",
         "hub",
@@ -117,6 +121,7 @@ def test_where_all_is_in_place_all_is_green_and_nothing_is_to_be_done(role: Role
         ("wallet", "hotkey", "--wallet.name"),
         ("network", "network", "--subtensor.network"),
         ("endpoint", "standing", "--subtensor.network"),
+        ("folder", "folder", "--dir"),
         ("disk", "free", "--dir"),
         ("device", "device", "--device cpu"),
         ("hub", "hub", "--hub"),
@@ -132,7 +137,7 @@ def test_what_hangs_on_it_waits_and_is_not_red_as_well() -> None:
     found = examine(replace(facts("miner"), network=gone, standing=gone, entry=gone))
     assert [made.name for made in found if made.level is Level.RED] == ["network"]
     waiting = {made.name for made in found if made.level is Level.YELLOW}
-    assert waiting == {"endpoint", "registration", "balance", "commitment"}
+    assert waiting == {"endpoint", "registration", "balance", "commitment", "folder"}
 
 
 BTCLI = "btcli subnets register --netuid 9 --network test --wallet alice --wallet-hotkey default --wallet-path ~/w"
@@ -281,15 +286,41 @@ def test_the_digest_of_the_competition_file_is_told() -> None:
     assert check("competition file", facts()).found == f"sn9.yaml, digest {'ab' * 8}, netuid 9"
 
 
-def test_fallbacks_are_named() -> None:
-    asked = replace(facts().asked, fallback=("wss://b", "wss://c"))
-    assert check("endpoint", replace(facts(), asked=asked)).found.endswith("; then wss://b, wss://c")
+@pytest.mark.parametrize(
+    ("network", "answered", "told"),
+    [
+        ("finney", "wss://node", "finalised one; whether wss://b, wss://c would answer is not known"),
+        ("wss://node/KEY", "wss://node", "finalised one; whether wss://b, wss://c would answer is not known"),
+        ("wss://a/KEY", "wss://b", "finalised one, instead of wss://a; whether wss://c would answer is not known"),
+    ],
+)
+def test_of_fallbacks_nothing_is_claimed_and_no_key_in_an_address_is_told(
+    network: str, answered: str, told: str
+) -> None:
+    asked = replace(facts(network=network).asked, fallback=("wss://b/KEY", "wss://user:KEY@c/?k=KEY"))
+    found = standing(replace(facts(), asked=asked), endpoint=answered, neuron=None)
+    assert check("endpoint", found).found.endswith(told)
+    assert not [made for made in examine(found) if "KEY" in made.found + made.todo]
+
+
+def test_a_command_whose_address_is_cut_short_says_so() -> None:
+    made = check("registration", standing(facts("miner", "wss://node:443/KEY"), neuron=None))
+    assert "--network wss://node:443 --wallet alice" in made.todo
+    assert "default --wallet-path ~/w`, with the whole address of the network; it costs" in made.todo
 
 
 @pytest.mark.parametrize(("last", "level"), [(800, Level.GREEN), (799, Level.YELLOW)])
 def test_a_row_of_weights_that_is_long_due_is_told(last: int, level: Level) -> None:
     made = check("weights", neuron(facts(), last_update=Block(last)))
     assert (made.level, f"{1000 - last} blocks ago; due every 100" in made.found) == (level, True)
+
+
+@pytest.mark.parametrize(("required", "level"), [(0, Level.GREEN), (1, Level.GREEN), (2, Level.RED)])
+def test_a_version_key_below_the_subnets_is_red_also_before_registering(required: int, level: Level) -> None:
+    made = check("weights", standing(facts(), version_key=required))
+    assert (made.level, "version key 1; subnet 9 takes no row below 2" in made.found) == (level, level is Level.RED)
+    early = check("weights", standing(facts(), version_key=required, neuron=None))
+    assert (early.level is Level.RED) == (level is Level.RED)
 
 
 def test_a_commitment_is_told_with_its_age_and_having_none_is_no_fault() -> None:
@@ -299,6 +330,27 @@ def test_a_commitment_is_told_with_its_age_and_having_none_is_no_fault() -> None
     assert check("commitment", replace(facts("miner"), entry=None)).level is Level.GREEN
     elsewhere = replace(ENTRY, commitment=replace(ENTRY.commitment, competition=CompetitionId(7)))
     assert check("commitment", replace(facts("miner"), entry=elsewhere)).level is Level.YELLOW
+
+
+@pytest.mark.parametrize(
+    ("folder", "level", "told"),
+    [
+        (Folder("", in_use=False), Level.GREEN, "nothing yet in --dir here"),
+        (Folder("all of it", in_use=False), Level.GREEN, "all of it"),
+        (Folder("all of it", in_use=True), Level.YELLOW, "all of it; a process has it now"),
+        (Trouble("no answer", is_late=True), Level.YELLOW, "no answer"),
+        (Trouble("damaged", is_asked_wrong=True), Level.RED, "damaged"),
+    ],
+)
+def test_a_folder_is_told_with_what_it_holds_and_who_has_it(folder: Folder | Trouble, level: Level, told: str) -> None:
+    made = check("folder", replace(facts(), folder=folder))
+    assert (made.level, made.found) == (level, told)
+
+
+def test_a_folder_of_which_it_is_not_known_whose_it_should_be_waits_unless_it_is_empty() -> None:
+    unknown = replace(facts(), network=Trouble("no answer"))
+    assert check("folder", unknown).level is Level.YELLOW
+    assert check("folder", replace(unknown, folder=Folder("", in_use=False))).level is Level.GREEN
 
 
 @pytest.mark.parametrize(
@@ -342,7 +394,7 @@ def test_a_token_is_needed_by_a_miner_alone() -> None:
     assert levels == [Level.RED, Level.GREEN]
 
 
-PARTS = ["contests", "texts", "coldkey", "hotkey", "network", "standing", "entry", "free", "device", "hub"]
+PARTS = ["contests", "texts", "coldkey", "hotkey", "network", "standing", "entry", "folder", "free", "device", "hub"]
 
 
 @given(st.sets(st.sampled_from(PARTS)), st.sampled_from(["miner", "validator"]))

@@ -7,10 +7,14 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hub_server
 import pytest
@@ -26,8 +30,12 @@ from pretrain.chain.local import LocalChain, create, pause
 from pretrain.commands import device, gathering
 from pretrain.data.tokenizer import train
 from pretrain.errors import ConfigError
+from pretrain.folder_lock import alone
 from pretrain.hub.folder import create as create_hub
-from pretrain.types import Hotkey
+from pretrain.memory import STATE, Identity, Memory
+from pretrain.publish import JOURNAL, Journal
+from pretrain.state import State
+from pretrain.types import Block, CompetitionId, Digest, Hotkey
 from pretrain.wallet import Wallet, create_wallet
 
 Ask = Callable[..., tuple[int, str, str]]
@@ -108,6 +116,7 @@ def test_flags_may_stand_in_the_environment_or_the_file_as_for_the_daemons(
     ("flags", "red", "told"),
     [
         (("--wallet.name", "carol"), {"wallet"}, "wallets/carol/hotkeys/default does not exist: make it with"),
+        (("--wallet.path", "~nobody-of-that-name/x"), {"wallet"}, "there is no home of that name on this machine"),
         (("--subtensor.network", "file:gone.sqlite"), {"network"}, "there is no chain at gone.sqlite"),
         (("--subtensor.network", "ws://127.0.0.1:1"), {"network"}, "127.0.0.1"),
         (("--netuid", "3"), {"network"}, "--netuid 3: the chain in chain.sqlite holds subnet 9"),
@@ -185,6 +194,15 @@ def test_a_chain_that_stands_still_is_red_and_stays_as_it_is(ask: Ask) -> None:
     assert "pretrain chain resume --subtensor.network file:old.sqlite" in out
 
 
+def test_a_version_key_that_the_chain_refuses_is_red_on_either_kind_of_chain(ask: Ask) -> None:
+    create(Path("strict.sqlite"), Genesis(9, time.time(), Parameters(weights_version_key=2)))
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", "file:strict.sqlite", "--json")
+    assert (code, levels(out)["weights"], "takes no row below 2" in out) == (1, "red", True)
+    with served(Path("strict.sqlite"), time.time) as url:
+        code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--json")
+    assert (code, levels(out)["weights"], "takes no row below 2" in out) == (1, "red", True)
+
+
 def test_a_paused_chain_is_red(ask: Ask) -> None:
     pause(Path("chain.sqlite"))
     code, out, _ = ask("miner", *WORLD, *KEYS, "--json")
@@ -209,9 +227,104 @@ def test_over_a_websocket_it_is_the_same_and_nothing_is_left_at_home(
     with served(Path("chain.sqlite"), time.time) as url:
         code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--json")
         assert (code, err, wrong(out)) == (0, "", {})
+        keys = ("--subtensor.network", f"{url}/KEY", "--subtensor.fallback", "ws://127.0.0.1:1/KEY")
+        code, out, err = ask("validator", *WORLD, *KEYS, *keys, "--wallet.name", "bob", "--json")
+        assert (code, levels(out)["registration"], "KEY" in out + err) == (1, "red", False)
         code, out, _ = ask("validator", *WORLD, *KEYS, "--subtensor.network", url, "--netuid", "7", "--json")
     assert (code, levels(out)["network"], "no such subnet" in out) == (1, "red", True)
     assert (list((tmp_path / "home").iterdir()), gathering.CLIENT_CACHE in os.environ) == ([], False)
+
+
+def identity(name: str = "alice") -> Identity:
+    hotkey = Hotkey(create_wallet(name, "default", "wallets").hotkey.ss58_address)
+    return Identity(LocalChain(Path("chain.sqlite"), 9).genesis.hash.hex(), 9, hotkey)
+
+
+def remembered(here: Identity, step: int | None = 20) -> None:
+    """Leave a memory as a validator does."""
+    memory = Memory(Path("validator", STATE))
+    memory.bind(here, Block(25))
+    memory.save(State(step=None if step is None else Block(step)), None)
+
+
+def published(here: Identity) -> None:
+    """Leave a journal as a miner does."""
+    Path("miner").mkdir()
+    journal = Journal(
+        network="test",
+        genesis=here.genesis,
+        netuid=here.netuid,
+        hotkey=here.hotkey,
+        repo="alice/model",
+        competition=CompetitionId(0),
+        content=Digest("A" * 43 + "="),
+    )
+    Path("miner", JOURNAL).write_text(journal.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("role", "leave", "told"),
+    [
+        ("validator", remembered, "validator/state.sqlite is whole, judged up to block 20"),
+        ("miner", published, "miner/publication.json is of alice/model in competition 0"),
+    ],
+)
+def test_a_folder_to_go_on_with_is_green_and_stays_as_it_is(
+    ask: Ask, role: str, leave: Callable[[Identity], None], told: str
+) -> None:
+    leave(identity())
+    before = {path.name: path.read_bytes() for path in Path(role).iterdir()}
+    code, out, _ = ask(role, *WORLD, *KEYS, "--json")
+    assert (code, wrong(out), told in out) == (0, {}, True)
+    assert {path.name: path.read_bytes() for path in Path(role).iterdir()} == before
+
+
+@pytest.mark.parametrize(("role", "leave"), [("validator", remembered), ("miner", published)])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"genesis": "ab" * 32}, "genesis abababab"), ({"netuid": 7}, "7"), ({"hotkey": "5Somebody"}, "5Somebody")],
+)
+def test_a_folder_of_another_chain_subnet_or_hotkey_is_red(
+    ask: Ask, role: str, leave: Callable[[Identity], None], change: dict[str, Any], told: str
+) -> None:
+    leave(replace(identity(), **change))
+    code, out, _ = ask(role, *WORLD, *KEYS, "--json")
+    assert (code, wrong(out)) == (1, {"folder": "red"})
+    assert re.search(rf"is of .*{told}.* is asked for; use another --dir", out)
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "content", "told"),
+    [
+        ("validator", STATE, b"no database at all" * 100, "file is not a database"),
+        ("miner", JOURNAL, b"{", "is not a publication's journal"),
+    ],
+)
+def test_a_folder_with_which_no_daemon_starts_is_red(ask: Ask, role: str, file: str, content: bytes, told: str) -> None:
+    Path(role).mkdir()
+    Path(role, file).write_bytes(content)
+    code, out, _ = ask(role, *WORLD, *KEYS, "--json")
+    assert (code, wrong(out), told in out) == (1, {"folder": "red"}, True)
+
+
+def test_a_memory_of_a_chain_that_was_made_anew_is_red_and_one_of_an_older_software_is_not(ask: Ask) -> None:
+    remembered(identity(), step=20)
+    with closing(sqlite3.connect(Path("validator", STATE))) as database, database:
+        database.execute("DROP TABLE identity")
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--json")
+    assert (code, wrong(out)) == (0, {})
+    Memory(Path("validator", STATE)).save(State(step=Block(10**6)), None)
+    code, out, _ = ask("validator", *WORLD, *KEYS, "--json")
+    assert (code, wrong(out), "has passed block 1000000" in out) == (1, {"folder": "red"}, True)
+
+
+@pytest.mark.parametrize("role", ["validator", "miner"])
+def test_a_folder_that_a_process_has_is_worth_a_look(ask: Ask, role: str) -> None:
+    with alone(Path(role), "--dir"):
+        code, out, _ = ask(role, *WORLD, *KEYS, "--json")
+        assert (code, wrong(out), "a process has it now" in out) == (0, {"folder": "yellow"}, True)
+    code, out, _ = ask(role, *WORLD, *KEYS, "--json")
+    assert (code, wrong(out)) == (0, {})
 
 
 def test_a_folder_that_cannot_be_written_is_red(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,11 +397,11 @@ def test_a_node_that_never_answers_is_not_waited_for_longer_than_said(
 ) -> None:
     monkeypatch.setattr(gathering, "DEADLINE", 6.0)
     began = time.monotonic()
-    code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", silent, "--json")
+    code, out, err = ask("validator", *WORLD, *KEYS, "--subtensor.network", f"{silent}/KEY", "--json")
     gc.collect()  # what nobody asked about an error is told when its task goes
     assert (code, levels(out)["network"], time.monotonic() - began < HALF_A_MINUTE) == (1, "red", True)
     assert re.search(rf"{silent} (did not answer|could not be opened) within 1(\.2)? s", out)
-    assert (err, caplog.records) == ("", [])
+    assert (err, caplog.records, "KEY" in out) == ("", [], False)
 
 
 @pytest.mark.parametrize("role", ["miner", "validator"])

@@ -13,7 +13,7 @@ from subnet import NETUID, START, Pair, Subnet, commitment, parameters, subnet
 from pretrain.chain import Head, Snapshot, history, ledger
 from pretrain.chain.calls import Action, Call, SetCommitment, sign
 from pretrain.chain.fields import from_text
-from pretrain.chain.genesis import RAO
+from pretrain.chain.genesis import RAO, Genesis
 from pretrain.chain.hyperparameters import Hyperparameters
 from pretrain.chain.local import LocalChain, create, pause, resume
 from pretrain.chain.state import Slot, block_hash
@@ -206,6 +206,42 @@ def test_a_chain_is_never_made_over_another(net: Subnet) -> None:
     with pytest.raises(ChainUnavailable, match="the file exists"):
         create(net.path, net.chains[0].genesis)
     assert net.path.read_bytes() == content
+
+
+def test_of_two_who_make_a_chain_at_once_one_is_told_so_and_the_chain_is_whole(
+    tmp_path: Path, net: Subnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, genesis, fill = tmp_path / "both.sqlite", net.chains[0].genesis, ledger._fill  # noqa: SLF001 - the moment in between
+
+    def overtaken(database: sqlite3.Connection, made: Genesis) -> None:
+        fill(database, made)
+        monkeypatch.setattr(ledger, "_fill", fill)
+        create(path, made)
+
+    monkeypatch.setattr(ledger, "_fill", overtaken)
+    with pytest.raises(ChainUnavailable, match="the file exists"):
+        create(path, genesis)
+
+    assert LocalChain(path, NETUID, clock=net.clock).genesis == genesis
+    assert list(tmp_path.glob(".both*")) == []
+
+
+def test_a_chain_that_came_into_anothers_place_is_neither_read_nor_written(tmp_path: Path, net: Subnet) -> None:
+    other = tmp_path / "other.sqlite"
+    create(other, replace(net.chains[0].genesis, time=net.chains[0].genesis.time + 1))
+    net.at(30)
+    for kind in ("", "-wal", "-shm"):
+        net.path.with_name(net.path.name + kind).unlink(missing_ok=True)
+    other.rename(net.path)
+
+    for ask in (net.chains[0].head(), net.chains[0].snapshot(5), net.chains[0].commit("text")):
+        with pytest.raises(
+            ChainUnavailable, match=r"another chain is in this one's place: .* start this program again"
+        ):
+            asyncio.run(ask)
+    assert (
+        asyncio.run(LocalChain(net.path, NETUID, clock=net.clock).network()).genesis != net.chains[0].genesis.hash.hex()
+    )
 
 
 def test_without_a_wallet_a_chain_is_read_only(net: Subnet) -> None:

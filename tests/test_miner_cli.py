@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import importlib
 import json
@@ -6,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,10 @@ from pretrain.chain.local import LocalChain
 from pretrain.chain.local import create as create_chain
 from pretrain.commitment import Entry, content_digest, secure_hash
 from pretrain.data import tokenizer
+from pretrain.errors import HubUnavailable
 from pretrain.hub.folder import create as create_hub
 from pretrain.models.files import local_files
+from pretrain.settings import ScoreSettings
 from pretrain.status import read_status
 from pretrain.types import Hotkey
 from pretrain.wallet import create_wallet
@@ -152,9 +156,9 @@ def place(folder: str) -> list[str]:
     return ["--competitions", "competition.yaml", "--dir", folder]
 
 
-def network() -> list[str]:
-    keys = ["--wallet.name", "alice", "--wallet.path", "wallets"]
-    return [*keys, "--subtensor.network", "file:chain.sqlite", "--hub", "folder:hub"]
+def network(*, keys: bool = True) -> list[str]:
+    wallet = ["--wallet.name", "alice", "--wallet.path", "wallets"] if keys else []
+    return [*wallet, "--subtensor.network", "file:chain.sqlite", "--hub", "folder:hub"]
 
 
 def weights(folder: Path) -> bytes:
@@ -293,6 +297,90 @@ def test_a_model_is_published_to_the_public_hub_and_begun_with_from_there(
     assert begun.code == 0, begun.err
     assert weights(subnet / "begun") == weights(subnet / "public")
     assert "hf_secret" not in published.out + published.err
+
+
+@pytest.mark.parametrize("command", ["score", "publish", "run"])
+@pytest.mark.parametrize("wrong", ["hub", "chain", "node"])
+def test_who_is_told_a_wrong_hub_or_chain_hears_of_it_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, wrong: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    places = {
+        "hub": ["--hub", "folder:typo-hub"],
+        "chain": ["--subtensor.network", "file:typo.sqlite"],
+        "node": ["--subtensor.network", "ws://typo.localhost:1"],
+    }
+    asked = [*(training("unasked") if command == "run" else place("alice")), *network(keys=command != "score")]
+    asked += [] if command == "score" else ["--repo", "alice/unasked"]
+    if command != "run":
+        assert ask(capsys, "train", *training("alice", tokens=6_000)).code == 0
+
+    done = ask(capsys, command, *asked, *places[wrong])
+
+    assert (done.code, "typo" in done.err.splitlines()[-1], "trying again" in done.err) == (1, True, False)
+    assert not Path("unasked", "checkpoint.safetensors").exists()
+
+
+def test_a_miner_that_has_trained_waits_for_hub_and_chain(
+    subnet: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are away when the training ends, and come back one after the other while it waits."""
+    mining = importlib.import_module("mining")
+    monkeypatch.setenv("HF_TOKEN", "secret-of-alice")
+    assert (
+        ask(
+            capsys, "run", *training("patient", tokens=6_000), *network(), "--repo", "alice/patient", "--publish.anyway"
+        ).code
+        == 0
+    )
+
+    async def moved_away(*_: object) -> None:
+        for name, seconds in (("chain.sqlite", 1.0), ("hub", 8.0)):
+            (subnet / name).rename(subnet / f"{name}.away")
+            threading.Timer(seconds, (subnet / f"{name}.away").rename, [subnet / name]).start()
+
+    monkeypatch.setattr(mining, "_train", moved_away)
+    done = ask(capsys, "run", *training("patient", tokens=6_000), *network(), "--repo", "alice/patient")
+
+    assert (done.code, read_status(subnet / "patient")["doing"]) == (0, "published")
+    waits = [record.getMessage() for record in caplog.records if "trying again" in record.getMessage()]
+    assert ["chain" in waits[0], "hub" in waits[-1]] == [True, True]
+
+
+def test_a_full_disk_does_not_end_a_miner_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    mining = importlib.import_module("mining")
+    failures = [HubUnavailable("503")]
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def question() -> str:
+        if failures:
+            raise failures.pop()
+        return "answered"
+
+    monkeypatch.setattr(mining, "write_status", full)
+    assert asyncio.run(mining._patiently(question, ScoreSettings())) == "answered"  # noqa: SLF001 - the wait itself
+
+
+def catches_sigterm(process: subprocess.Popen[str]) -> bool:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_while_it_still_imports_it_leaves_with_0(number: signal.Signals) -> None:
+    process = start("train", *training("early"))
+    while not catches_sigterm(process):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    done = ended(process)
+    assert (done.code, "Traceback" in done.err) == (0, False)
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:

@@ -114,6 +114,18 @@ def test_a_blocks_first_extrinsic_is_its_time(net: Subnet, node: Node) -> None:
     assert decoded["call"]["call_args"][0]["value"] == milliseconds
 
 
+def test_a_finished_block_keeps_its_time_whatever_a_clock_does(net: Subnet, node: Node) -> None:
+    before = node.extrinsics(node.head().block)
+    local.pause(net.path, net.clock)
+    net.clock.now += 1_000
+    local.resume(net.path, net.clock)
+    net.clock.now += 8 * node.genesis.parameters.block_time
+    assert node.head().block == 20
+    net.clock.now -= 3_600
+    assert node.head().block == 20
+    assert node.extrinsics(Block(12)) == before
+
+
 def test_a_payload_over_256_bytes_is_signed_by_its_hash(net: Subnet, node: Node) -> None:
     call = ("Commitments", "set_commitment", {"netuid": 9, "info": {"fields": [{"BigRaw": "0x" + "ff" * 400}]}})
 
@@ -296,6 +308,26 @@ def test_an_extrinsic_longer_than_any_that_is_of_use_is_turned_away_unread(net: 
     assert node.submit(raws[0]).block == 13
     assert (code, WORDS["ExhaustsResources"] in str(reason)) == (1010, True)
     assert refusal(node, bytes(1 << 20))[2] == f"Transaction would exhaust the block limits: 1048576 bytes, {EXPECTED}"
+
+
+def test_a_block_is_full_before_it_is_too_long_to_be_read(
+    net: Subnet, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raws = [signed(node, net.pairs[0], committing(b"x" * 100), Signing(nonce=nonce)) for nonce in range(3)]
+    monkeypatch.setattr(pool, "MAX_BLOCK_BYTES", 2 * len(raws[0]))
+    assert [node.submit(raw).block for raw in raws[:2]] == [13, 13]
+    assert WORDS["ExhaustsResources"] in str(refusal(node, raws[2])[2])
+
+    net.at(13)
+    assert node.submit(raws[2]).block == 14
+
+    monkeypatch.setattr(pool, "MAX_BLOCK_CALLS", 1)
+    fourth = signed(node, net.pairs[0], committing(b"x"), Signing(nonce=3))
+    assert "block 14 holds 1 calls" in str(refusal(node, fourth)[2])
+
+
+def test_a_full_block_fits_into_an_answer() -> None:
+    assert 2 * pool.MAX_BLOCK_BYTES + 5 * pool.MAX_BLOCK_CALLS < methods.MAX_ANSWER_BYTES
 
 
 def test_the_chain_has_a_writer_only_for_an_extrinsic_that_is_good(

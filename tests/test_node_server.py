@@ -14,12 +14,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from pretrain.chain import Head, local
+from pretrain.chain import Head, ledger, local
 from pretrain.chain.node import methods
 from pretrain.chain.node.methods import METHODS, SUBSCRIPTIONS
 from pretrain.chain.node.node import Node, open_node
 from pretrain.chain.node.server import serve
-from pretrain.chain.node.session import Limits
+from pretrain.chain.node.service import Limits
 from pretrain.errors import ChainUnavailable
 
 Scenario = Callable[[ClientConnection, Subnet], Awaitable[None]]
@@ -458,6 +458,65 @@ def test_a_client_that_takes_no_answers_is_worked_for_no_further(
     run(tmp_path, scenario)
 
 
+def test_who_takes_no_answers_is_cut_off_and_what_waited_for_it_is_free_again(tmp_path: Path) -> None:
+    async def scenario(_: ClientConnection, net: Subnet) -> None:
+        limits = Limits(requests_per_second=100_000, held=6_000_000, seconds_to_take=1.0)
+        async with serve(net.path, clock=net.clock, limits=limits) as url, connect(url) as other:
+            slow = await connect(url, max_queue=1)
+            frame = json.dumps([{"id": 1, "method": "state_getMetadata", "params": []}] * 256)
+            sending = asyncio.create_task(_send_all(slow, [frame] * 20))
+            busy = -32005
+            while (await ask(other, "state_getMetadata"))[0] != busy:  # noqa: ASYNC110 - a server is waited for
+                await asyncio.sleep(0.05)
+            assert await ask(other, "system_name") == "pretrain-node"
+            while (await ask(other, "state_getMetadata"))[0] == busy:  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.1)
+            with contextlib.suppress(ConnectionClosed):
+                await sending
+            slow.transport.abort()
+
+    run(tmp_path, scenario)
+
+
+def test_what_is_malformed_counts_too_and_slows_its_client_down(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _net: Subnet) -> None:
+        await socket.send(json.dumps([[]] * 10))
+        codes = [answer["error"]["code"] for answer in await heard(socket)]
+        assert codes == [-32600] * 5 + [-32005] * 5
+        begun = asyncio.get_running_loop().time()
+        for _ in range(3):
+            await socket.send("[[]]")
+        for _ in range(3):
+            await heard(socket)
+        assert asyncio.get_running_loop().time() - begun > 1  # of two frames a client may have in the node
+
+    run(tmp_path, scenario, Limits(requests_per_second=5, in_flight=2))
+
+
+def test_a_long_frame_counts_by_its_length_before_it_is_read(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        await socket.send(json.dumps({"id": 1, "method": "x" * 100_000, "params": []}))
+        assert (await heard(socket))["error"]["code"] == -32005
+
+    run(tmp_path, scenario, Limits(requests_per_second=20))
+
+
+def test_an_account_of_any_length_is_refused_at_once(tmp_path: Path) -> None:
+    async def scenario(socket: ClientConnection, _: Subnet) -> None:
+        assert (await ask(socket, "system_accountNextIndex", "5" * 1_000_000))[0] == -32602
+
+    run(tmp_path, scenario)
+
+
+def test_a_header_is_looked_up_once_for_all_who_wait_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = subnet(tmp_path)
+    net.at(12)
+    node = open_node(net.path, net.clock)
+    first = node.header(node.head().block)
+    monkeypatch.setattr(ledger, "reading", lambda _path: pytest.fail("the chain was looked at again"))
+    assert node.header(12) == node.set_back(1).header(12) == first
+
+
 async def _send_all(socket: ClientConnection, frames: Sequence[str]) -> None:
     for frame in frames:
         await socket.send(frame)
@@ -561,6 +620,8 @@ def test_a_chain_that_cannot_be_read_for_a_moment_is_told_of_once_and_looked_at_
         await ask(socket, "chain_subscribeNewHeads")
         await heard(socket)
         monkeypatch.setattr(Node, "head", head)
+        while not caplog.messages:  # noqa: ASYNC110 - a look that began before finds no new block
+            await asyncio.sleep(0.01)
         net.at(13)
         assert (await heard(socket))["params"]["result"]["number"] == "0xd"
         assert caplog.messages == ["the chain cannot be read: not now"]

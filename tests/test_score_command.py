@@ -226,8 +226,12 @@ def test_a_refused_model_is_its_reason_and_exit_code_1(ask: Ask, world: Path, tm
             "--subtensor.network 'main': expected finney, test, local, ws://HOST:PORT, wss://HOST or",
         ),
         (
+            ["one", "--network", "https://node.example/SECRET"],
+            "--subtensor.network 'https://node.example...': expected finney",
+        ),
+        (
             ["one", "--network", "file:x", "--subtensor.fallback", "ws://a:1"],
-            "--subtensor.fallback ('ws://a:1',): an embedded chain has no other address",
+            "--subtensor.fallback ['ws://a:1']: an embedded chain has no other address",
         ),
         (
             ["one", "--network", "test", "--subtensor.timeout", "-1"],
@@ -236,6 +240,19 @@ def test_a_refused_model_is_its_reason_and_exit_code_1(ask: Ask, world: Path, tm
         (
             ["one", "--seed", SEED, "--network", "file:x"],
             "--seed and --subtensor.network both choose the windows: give one",
+        ),
+        (["one", "--netuid", "9"], "--netuid: of a chain, and no chain is asked; give --subtensor.network too, or"),
+        (
+            ["one", "--seed", SEED, "--subtensor.timeout", "5", "--subtensor.fallback", "ws://a:1"],
+            "--subtensor.fallback, --subtensor.timeout: of a chain, and no chain is asked; give --subtensor.network",
+        ),
+        (
+            ["one", "--network", "file:x", "--netuid", "70000"],
+            "Invalid value for '--netuid': Input should be less than or equal to 65535",
+        ),
+        (
+            ["one", "--network", "file:x", "--netuid", "-1"],
+            "Invalid value for '--netuid': Input should be greater than or equal to 0",
         ),
         (["one", "--competitions", "gone.yaml"], "gone.yaml: no such file or directory; expected a competition file"),
     ],

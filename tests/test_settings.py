@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,17 @@ from hypothesis import strategies as st
 
 from pretrain.command_line import Program, read
 from pretrain.errors import ConfigError
-from pretrain.settings import RunSettings, Secrets, Settings, TrainSettings, ValidatorSettings, hub_folder, shares
+from pretrain.settings import (
+    RunSettings,
+    Secrets,
+    Settings,
+    Subtensor,
+    TrainSettings,
+    ValidatorSettings,
+    at_home,
+    hub_folder,
+    shares,
+)
 
 PROGRAM = Program("neurons/miner.py run", "Trains, scores and publishes.", "  neurons/miner.py run --repo a/b")
 REVISION = "0123456789" * 4
@@ -101,6 +112,24 @@ def test_a_wrong_flag_gets_one_line_with_its_value_and_what_would_be_right(argum
     assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://node.example/v1/SECRET", "'https://node.example...'"),
+        ("wss://node.example:1/?key=SECRET x", "'wss://node.example:1...'"),
+        ("wss://user:SECRET@node.example:99999", "'wss://...'"),
+        ("node.example/SECRET@x", "'...'"),
+        ("ws:/node.example/SECRET", "'ws:...'"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--subtensor.network", "--subtensor.fallback"])
+def test_a_mistyped_address_is_told_without_the_key_in_it(flag: str, address: str, shown: str) -> None:
+    assert told("--repo", "a/b", flag, address).startswith(f"{flag} {shown}: expected")
+    assert "SECRET" not in told("--repo", "a/b", flag, f"ws://a:1,{address}")
+    assert "SECRET" not in told("--repo", "a/b", f"{flag}s={address}")
+    assert "SECRET" not in told("--repo", "a/b", flag, "ws://a:1", address)
+
+
 def test_every_wrong_flag_is_told_at_once() -> None:
     assert told("--train.seed", "x", "--judge.batch", "-1").splitlines() == [
         "--train.seed 'x': expected a valid integer",
@@ -115,6 +144,7 @@ def test_every_wrong_flag_is_told_at_once() -> None:
         ("PRETRAIN_WALET__NAME", "PRETRAIN_WALET__NAME: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
         ("PRETRAIN_WALLET__NAMEE", "PRETRAIN_WALLET__NAMEE: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
         ("PRETRAIN_SEED", "PRETRAIN_SEED: no such setting"),
+        ("pretrain_wallet__name", "pretrain_wallet__name: no such setting; did you mean PRETRAIN_WALLET__NAME?"),
     ],
 )
 @pytest.mark.parametrize("in_file", [False, True])
@@ -126,6 +156,47 @@ def test_a_misspelt_variable_is_told_and_not_ignored(
     else:
         monkeypatch.setenv(name, "x")
     assert told("--repo", "a/b").startswith(message)
+
+
+@pytest.mark.parametrize("flag", ["--subtensor.network", "--netuid", "--wallet.name", "--hub"])
+@pytest.mark.parametrize("form", ["flag", "flag=", "environment", "file"])
+def test_what_is_empty_is_told_and_not_taken_for_the_default(
+    monkeypatch: pytest.MonkeyPatch, flag: str, form: str
+) -> None:
+    """A script whose variable is not set must not reach the main network."""
+    variable = "PRETRAIN_" + flag.removeprefix("--").replace(".", "__").upper()
+    arguments = {"flag": [flag, ""], "flag=": [f"{flag}="]}.get(form, [])
+    if form == "environment":
+        monkeypatch.setenv(variable, "")
+    if form == "file":
+        Path(".env").write_text(f"{variable}=\n")
+    assert told("--repo", "a/b", *arguments) == (
+        f"{flag if arguments else variable} is empty: give it a value, or leave it out to have the default"
+    )
+
+
+def test_a_secret_may_be_left_empty() -> None:
+    Path(".env").write_text("HF_TOKEN=\nPRETRAIN_WALLET__NAME=alice\n")
+    assert read(RunSettings, ["--repo", "a/b"], PROGRAM).wallet.name == "alice"
+    assert Secrets().hf_token is None
+
+
+def test_a_file_of_variables_that_is_no_text_is_told() -> None:
+    Path(".env").write_bytes(b"HF_TOKEN=\xff\n")
+    assert told("--repo", "a/b").startswith(".env cannot be read: 'utf-8' codec can't decode")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda: Subtensor(network="file:~nobody-of-that-name/x").file,
+        lambda: hub_folder("folder:~nobody-of-that-name/x"),
+        lambda: at_home(Path("~nobody-of-that-name/x")),
+    ],
+)
+def test_a_home_that_is_none_is_told(place: Callable[[], Path]) -> None:
+    with pytest.raises(ConfigError, match="~nobody-of-that-name/x: there is no home of that name on this machine"):
+        place()
 
 
 def test_without_a_word_the_hub_is_the_public_one() -> None:

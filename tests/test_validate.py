@@ -75,7 +75,7 @@ class MovingChain(fakes.FakeChain):
         assert coldkey is None
         neuron = replace(self.world.at(self.block).neurons[0], last_update=Block(self.last_update))
         head = Head(Block(self.block), Block(self.block))
-        return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False)
+        return Standing(head, 0.0, "ws://fake", neuron, None, 0.0, 0.0, 0, commit_reveal=False, version_key=0)
 
     async def set_weights(self, weights: Mapping[Hotkey, float], version_key: int) -> Block:
         self.tried.append(self.block)
@@ -440,7 +440,7 @@ def test_averages_that_are_too_old_are_not_burnt_although_a_step_is_fresh(tmp_pa
     assert row_of(world, standing(190), standing(190), block=200) == {VALIDATOR: 1.0}
 
 
-def test_the_newest_block_heard_of_is_the_finalised_one(tmp_path: Path) -> None:
+def test_ages_are_told_at_the_newest_block_heard_of(tmp_path: Path) -> None:
     async def go() -> Mind:
         world = two_miners(tmp_path)
         chain = MovingChain(world.at(0), world=world, blocks=[55], lag=4)
@@ -448,7 +448,7 @@ def test_the_newest_block_heard_of_is_the_finalised_one(tmp_path: Path) -> None:
         await set_weights_forever(replace(world.node, chain=chain), mind, Waits().pace(chain.stop), listeners)
         return mind
 
-    assert asyncio.run(go()).seen == 51
+    assert asyncio.run(go()).seen == 55
 
 
 def test_a_row_set_is_counted_from_even_where_the_chain_does_not_show_it_yet(tmp_path: Path) -> None:
@@ -683,3 +683,29 @@ def test_a_look_that_is_cut_short_by_a_stop_is_no_answer(tmp_path: Path, caplog:
             asyncio.run(go(at_head=at_head))
     assert [outage and outage.what for outage in waits.told] == ["the chain", "the chain's answer about weights"]
     assert not [record for record in caplog.records if "is back" in record.getMessage()]
+
+
+def test_averages_get_older_while_the_head_moves_and_nothing_is_finalised(tmp_path: Path) -> None:
+    world = two_miners(tmp_path)
+
+    class Stalled(MovingChain):
+        async def head(self) -> Head:
+            return replace(await super().head(), finalized=Block(205))
+
+        async def snapshot(self, cadence: int) -> Snapshot:  # noqa: ARG002
+            return world.at(200)
+
+    age = world.schedule.timing.max_weights_age
+    chain = Stalled(world.at(0), world=world, blocks=[200 + age, 201 + age, 500 + age, 501 + age])
+    state = State(Block(200), standings={CompetitionId(0): standing(200, alice=1.0)})
+
+    asyncio.run(
+        set_weights_forever(
+            replace(world.node, chain=chain),
+            Mind(state),
+            Pace(0.0, chain.stop),
+            Listeners(lambda _: None, lambda _: None),
+        )
+    )
+
+    assert [block for block, _, _ in chain.rows] == [200 + age]

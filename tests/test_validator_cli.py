@@ -134,6 +134,27 @@ def test_asked_to_stop_while_it_builds_its_judge_it_leaves_with_0(run: Run) -> N
     assert (building.returncode, "Traceback" in told, "finishing the duty in hand" in told) == (0, False, True)
 
 
+def test_a_second_signal_ends_it_at_once_also_while_a_thread_is_at_work() -> None:
+    script = """
+import asyncio, os, signal, time
+import validator
+async def main():
+    stop = validator._stop_on_signals()
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await stop.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    neurons = Path(__file__).parents[1] / "neurons"
+    ended = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(neurons)}, capture_output=True, timeout=50,
+        check=False, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, "Traceback" in ended.stderr) == (130, False)
+
+
 def test_a_wrong_flag_is_one_line_that_says_what_would_be_right(run: Run) -> None:
     wrong = start(run, "--judge.thread", "2")
     told, _ = wrong.communicate(timeout=60)

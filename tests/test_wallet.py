@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pretrain.errors import ConfigError
 from pretrain.types import Hotkey
-from pretrain.wallet import coldkey_address, create_wallet, open_wallet, sign, verify
+from pretrain.wallet import SS58_FORMAT, coldkey_address, create_wallet, open_wallet, public_key, sign, verify
 
 KEYPAIR = sp_core.Keypair.create_from_uri("//Alice")
 ADDRESS = Hotkey(KEYPAIR.ss58_address)
@@ -31,6 +31,25 @@ def test_a_signature_holds_for_its_message_and_key_alone(message: bytes, other: 
 )
 def test_what_is_no_address_or_no_signature_does_not_verify(hotkey: str, signature: bytes) -> None:
     assert not verify(Hotkey(hotkey), b"message", signature)
+
+
+def test_a_text_signed_for_a_page_is_no_signature_of_a_call() -> None:
+    """Wallets wrap such a text, so that what a stranger had them sign is never money moved."""
+    assert sp_core.verify(b"text", sign(KEYPAIR, b"<Bytes>text</Bytes>"), ADDRESS)
+    assert not verify(ADDRESS, b"text", sign(KEYPAIR, b"<Bytes>text</Bytes>"))
+    assert verify(ADDRESS, b"<Bytes>text</Bytes>", sign(KEYPAIR, b"<Bytes>text</Bytes>"))
+
+
+def test_the_account_of_zeros_signs_nothing() -> None:
+    """Its key is the identity of the group, so that this is a signature of everything."""
+    nobody, forged = Hotkey(sp_core.ss58_encode(bytes(32), SS58_FORMAT)), bytes(63) + b"\x80"
+    assert sp_core.verify(b"anything", forged, nobody)
+    assert not verify(nobody, b"anything", forged)
+
+
+def test_an_address_of_any_length_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="an address of 1000000 characters; at most 64 are read"):
+        public_key("5" * 1_000_000)
 
 
 def test_a_wallet_made_here_opens_here_and_in_the_ecosystems_tools(

@@ -9,7 +9,7 @@ import pytest
 from pretrain.chain import IN_FLIGHT, Head, writing
 from pretrain.chain.connection import Access, Connection, Deadlines
 from pretrain.chain.verdicts import Meaning
-from pretrain.chain.writing import Answer, Attempt, Sight, Write, Writer
+from pretrain.chain.writing import ERA, LONGEST_WAIT, Answer, Attempt, Sight, Write, Writer
 from pretrain.errors import ChainUnavailable, Refused
 from pretrain.types import Block
 
@@ -203,5 +203,72 @@ def test_once_it_is_known_that_it_landed_the_next_call_is_sent_like_any_other(mo
         assert await chain.writer.write(chain.write()) == 105
         assert await chain.writer.write(chain.write()) == 150
         assert chain.sent == ["row", "row"]
+
+    run(scenario, monkeypatch)
+
+
+def test_what_one_node_says_of_a_limit_silences_nobody_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        chain = Chain([Answer(None, Meaning.LATER, "too fast", "SettingWeightsTooFast")])
+
+        async def wait(_code: str) -> int:
+            return 1 << 63
+
+        write = chain.write()
+        with pytest.raises(Refused) as refused:
+            await chain.writer.write(Write(write.kind, write.identity, write.send, write.look, wait))
+        assert refused.value.wait_blocks == LONGEST_WAIT
+
+    run(scenario, monkeypatch)
+
+
+def test_of_two_calls_of_a_kind_the_second_is_made_when_the_first_has_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        chain = Chain([Answer(Block(101)), Answer(Block(102))])
+        under_way: list[str] = []
+
+        def slow(identity: str) -> Write[Chain]:
+            write = chain.write(identity)
+
+            async def send(client: Chain, attempt: Attempt) -> Answer:
+                under_way.append(identity)
+                assert under_way == [identity]
+                await asyncio.sleep(0.01)
+                under_way.remove(identity)
+                return await write.send(client, attempt)
+
+            return Write(write.kind, identity, send, write.look, write.wait)
+
+        blocks = await asyncio.gather(*(chain.writer.write(slow(name)) for name in ("first", "second")))
+        assert (blocks, chain.sent) == ([101, 102], ["first", "second"])
+
+    run(scenario, monkeypatch)
+
+
+def test_a_call_whose_caller_was_cancelled_is_looked_for_before_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        chain = Chain([None, Answer(Block(150))])
+        calling = asyncio.create_task(chain.writer.write(chain.write()))
+        while not chain.sent:  # noqa: ASYNC110 - until it is on its way
+            await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        chain.landed = 103
+        assert (await chain.writer.write(chain.write()), chain.sent) == (103, ["row"])
+
+    run(scenario, monkeypatch)
+
+
+def test_how_long_it_may_land_is_counted_from_the_first_look_after_it_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was signed at some time before that look, of an endpoint that was perhaps far ahead."""
+
+    async def scenario() -> None:
+        chain = Chain([None])
+        asyncio.get_running_loop().call_later(0.05, lambda: setattr(chain, "block", 300))
+        with pytest.raises(ChainUnavailable, match=f"known after block {300 + ERA} "):
+            await chain.writer.write(chain.write())
 
     run(scenario, monkeypatch)

@@ -98,6 +98,8 @@ class Standing:
     """Blocks between two rows of one validator."""
     commit_reveal: bool
     """Whether weights are committed first and shown later."""
+    version_key: int
+    """The least version key with which the subnet takes a row; 0: any."""
 
 
 class Chain(Protocol):

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, cast
 
 import bittensor as bt
@@ -46,8 +46,16 @@ MAIN = ("finney", "archive")
 """The SDK's names for the chain whose TAO is worth something."""
 LOST = (bt.RpcConnectionError, ConnectionNotReady, OSError)
 """What the SDK raises when a client is of no use any more; a time-out is ours."""
-NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
-"""What the SDK stumbles over when a node's answer does not have the form it expects: that node is of no use either."""
+NONSENSE = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError,
+    asyncio.InvalidStateError,
+)  # fmt: skip
+"""What the SDK stumbles over when a node's answer does not have the form it expects: that node is of no use either.
+
+The last: when one of several who wait for the same metadata is cancelled.
+"""
+POOL = range(1_001, 1_100)
+"""Codes under which a node itself says why it does not take a call (``author`` of the Substrate RPC)."""
 
 QUEUES = ("TooManyUnrevealedCommits", "CommitQueueFull")
 """Refusals of a row that end with the epoch, not with the rate limit."""
@@ -122,10 +130,22 @@ class RpcBackend(bt.RpcSubstrate):
             raise Malformed(f"{storage_function} {value}: expected at most {LARGEST[storage_function]}")
         return value
 
-    async def submit(self, *arguments: Any, **options: Any) -> bt.ExtrinsicResult:  # noqa: ANN401 - passed through
-        """Sign and send a call, counted."""
+    async def _submit_and_report(self, *arguments: Any, **options: Any) -> bt.ExtrinsicResult:  # noqa: ANN401 - as it is
+        """Send a call that is signed, counted."""
         self.sent += 1
-        return await super().submit(*arguments, **options)
+        return await super()._submit_and_report(*arguments, **options)
+
+    def _failed_submit(self, error: Exception, signer_address: str) -> bt.ExtrinsicResult:
+        """Say why a call was not taken; in other words than a node's own it gets no name, which would be a verdict.
+
+        The SDK finds names in any text, also in that of a gateway which lost the answer to a call that was taken.
+        """
+        failed = super()._failed_submit(error, signer_address)
+        if _is_of_the_pool(error):
+            return failed
+        nameless = bt.ChainError(one_line(error))
+        nameless.__cause__ = error
+        return replace(failed, error=nameless)
 
     async def genesis_hash(self) -> str:
         """Return the hash of block 0 as the SDK keeps it and signs with it, not as the node says it another time."""
@@ -177,9 +197,10 @@ class BittensorChain:
         backend: Callable[[str], ReadWrite] | None = None,
     ) -> None:
         try:
-            self._name, endpoint = resolve_endpoint(network)
+            name, endpoint = resolve_endpoint(network)
         except ValueError as error:
             raise ConfigError(f"--subtensor.network {network!r}: expected a name or ws://HOST:PORT") from error
+        self._name = network if "://" in network else name  # the SDK has names for some addresses: whose node is it?
         self._subnet = Subnet(netuid, mechanism)
         self._wallet = wallet
         self._deadlines = deadlines or Deadlines()
@@ -367,11 +388,11 @@ class BittensorChain:
     def _check(self, endpoint: str, genesis: str) -> None:
         """Refuse a chain that is not the one whose name was given, or not the one that was there before."""
         is_main = genesis == FINNEY_GENESIS_HASH.removeprefix("0x")
+        if self._genesis not in (None, genesis):
+            raise ChainUnavailable(f"{shown(endpoint)} serves another chain than before (genesis {genesis[:16]})")
         if self._name in NETWORKS and is_main != (self._name in MAIN):
             which = "the main network" if is_main else f"another chain (genesis {genesis[:16]})"
             raise Mismatch(f"--subtensor.network {self._name}: {shown(endpoint)} serves {which}; nothing was signed")
-        if self._genesis not in (None, genesis):
-            raise Mismatch(f"{shown(endpoint)} serves another chain than before (genesis {genesis[:16]})")
         self._genesis = genesis
 
     def _signer(self) -> Keypair:
@@ -393,6 +414,13 @@ async def _sound(answer: Awaitable[T]) -> T:
         raise ChainUnavailable(
             f"the node's answer makes no sense: {type(error).__name__}: {one_line(error)}"
         ) from error
+
+
+def _is_of_the_pool(error: Exception) -> bool:
+    payload = getattr(error, "payload", None)
+    answer = payload.get("error") if isinstance(payload, dict) else None
+    code = answer.get("code") if isinstance(answer, dict) else None
+    return isinstance(code, int) and code in POOL
 
 
 async def _answer(
@@ -421,12 +449,13 @@ def _verdict(error: bt.ChainError, attempt: Attempt, *, included: bool) -> Answe
     """Return what an error means.
 
     Only the chain's own names are verdicts on a call that was sent, and the SDK's own checks on one that was not: the
-    SDK also gives a code to any text that a node or a gateway answers, by words in it, and that proves nothing.
+    SDK also gives a code to any text that a node or a gateway answers, by words in it, and that proves nothing. What
+    failed because a read did has a cause.
     """
     found = meaning(error.name, error.code.value)
-    if included:
+    if included and error.name is not None:
         found = Meaning.NO if found is Meaning.LOOK else found
-    elif error.name is None and (attempt.sent() or error.__cause__ is not None):
+    elif included or error.__cause__ is not None or (error.name is None and attempt.sent()):
         found = Meaning.LOOK
     if found is Meaning.AGAIN or (found is Meaning.LOOK and not attempt.sent()):
         attempt.sent = lambda: False

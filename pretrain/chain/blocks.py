@@ -20,6 +20,7 @@ from pretrain.chain import epochs, ledger
 from pretrain.chain.genesis import Genesis
 from pretrain.chain.ledger import HeadRow
 from pretrain.chain.state import block_hash
+from pretrain.errors import ChainUnavailable
 from pretrain.types import Block
 
 Clock = Callable[[], float]
@@ -35,6 +36,7 @@ def catch_up(path: Path, genesis: Genesis, clock: Clock) -> HeadRow:
     """Make every block that is due and return where the chain then stands; cheap when none is."""
     while True:
         with ledger.reading(path) as database:
+            _check_same_chain(database, genesis)
             head = ledger.read_head(database)
         if not _is_due(genesis, head, clock()):
             return head
@@ -43,7 +45,11 @@ def catch_up(path: Path, genesis: Genesis, clock: Clock) -> HeadRow:
 
 
 def advance(database: sqlite3.Connection, genesis: Genesis, clock: Clock) -> HeadRow:
-    """Make the blocks that are due, at most a batch of them, in the caller's transaction."""
+    """Make the blocks that are due, at most a batch of them, in the caller's transaction.
+
+    Raises ChainUnavailable when another chain has come into the file's place: it has other rules.
+    """
+    _check_same_chain(database, genesis)
     head = ledger.read_head(database)
     now = clock()
     if not _is_due(genesis, head, now):
@@ -94,12 +100,22 @@ def _make(database: sqlite3.Connection, genesis: Genesis, head: HeadRow, open_bl
     while head.open < open_block:
         previous = hashlib.sha256(previous + head.open.to_bytes(8, "big") + digest).digest()
         digest = hashlib.sha256().digest()
-        hashes.append((head.open, previous))
+        time = head.anchor_time + (head.open - head.anchor_block) * genesis.parameters.block_time
+        hashes.append((head.open, previous, time))
         head = epochs.accrue(genesis, replace(head, open=Block(head.open + 1)))
         if epochs.is_epoch(genesis, head.open):
             head = epochs.run_epoch(database, genesis, head)
-    database.executemany("INSERT INTO blocks VALUES (?, ?)", hashes)
+    database.executemany("INSERT INTO blocks VALUES (?, ?, ?)", hashes)
     return head
+
+
+def _check_same_chain(database: sqlite3.Connection, genesis: Genesis) -> None:
+    found = block_hash(database, Block(0))
+    if found != genesis.hash:
+        raise ChainUnavailable(
+            f"another chain is in this one's place: genesis {found.hex()[:16]}, not {genesis.hash.hex()[:16]};"
+            " start this program again to go on with it"
+        )
 
 
 def _calls_digest(database: sqlite3.Connection, block: Block) -> bytes:

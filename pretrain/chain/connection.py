@@ -1,8 +1,7 @@
 """One open client at a time, of several endpoints that serve the same chain.
 
 A client is never repaired. One that fails or does not answer in time is dropped with its socket, and the next call
-opens one at the next endpoint. Every call has a deadline that fires whatever the client does, since all of them are
-awaited on the one event loop and none of them blocks it.
+opens one at the next endpoint. Every call has a deadline that fires whatever the client awaits on the one event loop.
 """
 
 import asyncio

@@ -9,9 +9,10 @@ at any finished block is read by taking the last rows up to it. Only ``head``, t
 and the commits of weights hold a present value alone; no snapshot reads those.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pretrain.chain.genesis import Genesis
 from pretrain.errors import ChainUnavailable
 from pretrain.types import Block, Hotkey
 
-VERSION = 3
+VERSION = 4
 """Of the tables below, kept in ``PRAGMA user_version``."""
 BUSY_SECONDS = 20.0
 """How long a writer waits for another one."""
@@ -38,7 +39,10 @@ CREATE TABLE head (
     pending_owner INTEGER NOT NULL,   -- rao of the owner's cut
     recycled INTEGER NOT NULL         -- rao taken out of circulation: burns, and what the owner earned as a miner
 ) STRICT;
-CREATE TABLE blocks (number INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
+CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY, hash BLOB NOT NULL,
+    made REAL NOT NULL                -- when it was finished, seconds since the epoch
+) STRICT;
 CREATE TABLE calls (
     block INTEGER NOT NULL, position INTEGER NOT NULL, signer TEXT NOT NULL, nonce INTEGER NOT NULL,
     name TEXT NOT NULL, payload BLOB NOT NULL, signature BLOB NOT NULL,
@@ -118,18 +122,19 @@ def create(path: Path, genesis: Genesis) -> Genesis:
     """
     genesis = genesis_form.decode(genesis.encode())
     genesis_form.check_accounts(genesis)
-    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # two may make it at once: one is told so
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)
         with translated(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as database:
             _fill(database, genesis)
         path.hardlink_to(unfinished)
-        unfinished.unlink()
     except FileExistsError as error:
         raise ChainUnavailable(f"a chain cannot be made at {path}: the file exists; open or remove it") from error
     except OSError as error:
         raise ChainUnavailable(f"a chain cannot be made at {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return genesis
 
 
@@ -250,7 +255,7 @@ def _fill(database: sqlite3.Connection, genesis: Genesis) -> None:
     database.executescript(f"BEGIN; {_SCHEMA}")
     database.execute("INSERT INTO genesis VALUES (1, ?)", (genesis.encode(),))
     database.execute("INSERT INTO head VALUES (1, 1, 0, ?, 0, ?, ?, 0)", (genesis.time, *genesis.emission))
-    database.execute("INSERT INTO blocks VALUES (0, ?)", (genesis.hash,))
+    database.execute("INSERT INTO blocks VALUES (0, ?, ?)", (genesis.hash, genesis.time))
     neurons = list(enumerate(genesis.neurons))
     database.executemany(
         "INSERT INTO registrations VALUES (?, 0, ?)", [(uid, neuron.hotkey) for uid, neuron in neurons]

@@ -213,6 +213,7 @@ class LocalChain:
             registration_cost=parameters.burn / RAO,
             weights_rate_limit=parameters.weights_rate_limit,
             commit_reveal=parameters.commit_reveal,
+            version_key=parameters.weights_version_key,
         )
 
     def _uid(self, hotkey: Hotkey, block: Block) -> Uid:

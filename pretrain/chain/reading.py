@@ -109,12 +109,13 @@ async def standing(
 ) -> Standing:
     """Return how a hotkey stands at the newest block; ``heir`` is the coldkey that is to own it if nobody does."""
     where, at = await head(backend), await backend.block_hash()
-    graph, coldkey, burn, limit, commit_reveal, now = await asyncio.gather(
+    graph, coldkey, burn, limit, commit_reveal, version_key, now = await asyncio.gather(
         _metagraph(backend, subnet, at),
         backend.query("SubtensorModule", "Owner", [hotkey], at),
         backend.query("SubtensorModule", "Burn", [subnet.netuid], at),
         backend.query("SubtensorModule", "WeightsSetRateLimit", [subnet.netuid], at),
         backend.query("SubtensorModule", "CommitRevealWeightsEnabled", [subnet.netuid], at),
+        backend.query("SubtensorModule", "WeightsVersionKey", [subnet.netuid], at),
         backend.query("Timestamp", "Now", None, at),
     )
     slots = decoded.slots(graph, {})
@@ -130,6 +131,7 @@ async def standing(
         registration_cost=decoded.whole(burn, "burn") / RAO,
         weights_rate_limit=decoded.whole(limit, "weights rate limit"),
         commit_reveal=bool(commit_reveal),
+        version_key=decoded.whole(version_key, "weights version key"),
     )
 
 

@@ -3,8 +3,8 @@
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-LARGEST_FRAME = 64 * 1024 * 1024
-"""Bytes; metadata and the metagraph of a full subnet take under 10 MB."""
+LARGEST_FRAME = 16 * 1024 * 1024
+"""Bytes; metadata and the metagraph of a full subnet take under 10 MB. The SDK reads a frame in one piece."""
 _HANDSHAKE = 10.0  # seconds
 _GOODBYE = 1.0  # seconds for the other side to close as well
 

@@ -22,6 +22,8 @@ log = logging.getLogger("pretrain.chain")
 
 ERA = 32
 """Blocks within which a call of ours lands or never does; a power of two."""
+LONGEST_WAIT = 7_200
+"""Blocks, a day: no limit of a sound chain is longer, and one node's answer must not silence anybody for good."""
 _PAUSE = 1.0  # seconds between two looks
 
 ClientT = TypeVar("ClientT")
@@ -96,6 +98,7 @@ class Writer(Generic[ClientT]):
         self._deadlines = deadlines
         self._head = head
         self._unsettled: dict[str, _Unsettled[ClientT]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
 
     async def write(self, write: Write[ClientT]) -> Block:
         """Make a call and return its block.
@@ -103,6 +106,10 @@ class Writer(Generic[ClientT]):
         Raises Refused when the chain says no, ChainUnavailable when it is not known to have landed: then a later call
         of the same kind first finds out, and returns the block if it is the same one and landed.
         """
+        async with self._turns.setdefault(write.kind, asyncio.Lock()):
+            return await self._write(write)
+
+    async def _write(self, write: Write[ClientT]) -> Block:
         earlier = self._unsettled.get(write.kind)
         if earlier is not None:
             landed = await self._find_out(earlier)
@@ -117,13 +124,18 @@ class Writer(Generic[ClientT]):
                 error.not_landed = True
                 raise
             answer = Answer(None, Meaning.LOOK, str(error))
+        except asyncio.CancelledError:
+            if attempt.sent():
+                self._unsettled[write.kind] = _Unsettled(write, until, anchored=False)
+            raise
         if answer.block is not None and not write.read_back:
             return answer.block
         if answer.block is not None:
             return await self._read_back(write, answer.block)
         if answer.meaning is Meaning.LOOK:
             return await self._look_for(_Unsettled(write, until, anchored=False), answer.text)
-        wait = max(1, await write.wait(answer.code)) if answer.meaning is Meaning.LATER else 0
+        later = answer.meaning is Meaning.LATER
+        wait = min(LONGEST_WAIT, max(1, await write.wait(answer.code))) if later else 0
         raise Refused(answer.text, code=answer.code, wait_blocks=wait)
 
     async def _read_back(self, write: Write[ClientT], block: Block) -> Block:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from pretrain import competition_file
 from pretrain.chain import Chain, Network, Standing, ledger
+from pretrain.chain.connection import shown
 from pretrain.chain.local import LocalChain
 from pretrain.commands import device
 from pretrain.commands.opening import find_token, open_chain, open_hub
@@ -23,15 +24,20 @@ from pretrain.commands.unwaited import Unwaited
 from pretrain.commitment import Entry
 from pretrain.data.draw import build_sampler
 from pretrain.errors import ConfigError, PretrainError
-from pretrain.facts import Asked, Contests, Facts, Trouble
+from pretrain.facts import Asked, Contests, Facts, Folder, Trouble
+from pretrain.folder_lock import in_use
 from pretrain.hub.asking import Limits
+from pretrain.memory import STATE, Identity, Memory
+from pretrain.publish import JOURNAL, Publication, read_journal, refuse_another_place
 from pretrain.schedule import Schedule
-from pretrain.settings import RunSettings, Subtensor, ValidatorSettings, hub_folder
+from pretrain.settings import RunSettings, Subtensor, ValidatorSettings, at_home, hub_folder
 from pretrain.types import Block, CompetitionId, Hotkey
 from pretrain.wallet import Keypair, Wallet, coldkey_address, open_wallet
 
 DEADLINE = 20.0
 """Seconds after which nothing is waited for any more; all is asked side by side."""
+OF_THE_FOLDER = 2.0
+"""Seconds for the folder, which is compared with what the chain said, however late that was."""
 TRIES, TRYING = 4, 0.8
 """How often a silent node is asked at the most, and the share of the time that this takes without the pauses: so that
 it is the chain that says why it was given up."""
@@ -88,11 +94,11 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Unwaited())
     until = loop.time() + DEADLINE
-    names = settings.wallet.name, settings.wallet.hotkey, settings.wallet.path.expanduser()
+    keys = settings.wallet
     here = _Here(
         await _done(lambda: competition_file.load(settings.competitions), until),
-        await _done(lambda: open_wallet(*names), until),
-        await _done(lambda: coldkey_address(*names), until),
+        await _done(lambda: open_wallet(keys.name, keys.hotkey, at_home(keys.path)), until),
+        await _done(lambda: coldkey_address(keys.name, keys.hotkey, at_home(keys.path)), until),
     )
     with _nothing_kept():
         chain, gpu, texts, free, hub = await asyncio.gather(
@@ -102,17 +108,22 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
             _done(lambda: _free(settings.dir), until),
             _answer(_hub(settings), until, f"--hub {settings.hub}: "),
         )
+    hotkey = here.wallet if isinstance(here.wallet, Trouble) else Hotkey(here.wallet.hotkey.ss58_address)
+    folder = await _done(
+        lambda: _folder(settings, here.schedule, hotkey, chain), max(until, loop.time() + OF_THE_FOLDER)
+    )
     return Facts(
         asked=_asked(settings),
         now=time.time(),
         contests=here.schedule if isinstance(here.schedule, Trouble) else _contests(here.schedule),
         texts=texts,
-        hotkey=here.wallet if isinstance(here.wallet, Trouble) else Hotkey(here.wallet.hotkey.ss58_address),
+        hotkey=hotkey,
         coldkey=here.coldkey,
         network=chain.network,
         paused=chain.paused,
         standing=chain.standing,
         entry=chain.entry,
+        folder=folder,
         free=free,
         device=gpu,
         hub=hub,
@@ -122,7 +133,7 @@ async def gather(settings: RunSettings | ValidatorSettings) -> Facts:
 
 async def _chain(settings: RunSettings | ValidatorSettings, here: _Here, until: float) -> _OfTheChain:
     """Ask the chain which one it is and how the hotkey stands; what needs an answer that is missing is not asked."""
-    who = f"{settings.subtensor.network}: "
+    who = f"{shown(settings.subtensor.network)}: "
     async with AsyncExitStack() as stack:
         chain = await _answer(stack.enter_async_context(_opened(settings, here)), until, who)
         network = chain if isinstance(chain, Trouble) else await _answer(chain.network(), until, who)
@@ -226,6 +237,7 @@ def _contests(schedule: Schedule) -> Contests:
         digest=schedule.digest,
         netuid=schedule.netuid,
         weights_interval=schedule.timing.weights_interval,
+        version_key=schedule.version_key,
         names={number: name for number, (name, _) in contests.items()},
         max_bytes={number: schedule.models[contest.model].max_bytes for number, (_, contest) in contests.items()},
         phases=tuple(
@@ -241,6 +253,51 @@ def _texts(settings: RunSettings | ValidatorSettings, schedule: Schedule | Troub
         raise ConfigError(schedule.why)
     sampler = build_sampler(schedule, settings.competitions.parent)
     return f"sources {', '.join(sampler.sources)}; tokenizers {', '.join(sampler.tokenizers)}"
+
+
+def _folder(
+    settings: RunSettings | ValidatorSettings, schedule: Schedule | Trouble, hotkey: Hotkey | Trouble, of: _OfTheChain
+) -> Folder:
+    """Look at what a daemon goes on with; raises ConfigError where it would not start with it.
+
+    What is not known of hotkey, subnet or chain is not compared.
+    """
+    network, netuid = of.network, settings.netuid
+    if netuid is None and isinstance(schedule, Schedule):
+        netuid = schedule.netuid
+    known = None
+    if netuid is not None and not isinstance(network, Trouble) and not isinstance(hotkey, Trouble):
+        known = Identity(network.genesis, netuid, hotkey)
+    if not settings.dir.is_dir():
+        return Folder("", in_use=False)
+    used = in_use(settings.dir)
+    if isinstance(settings, RunSettings):
+        holds = _journal(settings, known, network)
+    else:
+        holds = _memory(settings.dir / STATE, known, of.standing)
+    return Folder(holds, used)
+
+
+def _memory(path: Path, known: Identity | None, standing: Standing | Trouble) -> str:
+    if not path.exists():
+        return ""
+    memory = Memory(path, still=True)
+    step = memory.load().step
+    if known is not None and not isinstance(standing, Trouble):
+        memory.check(known, standing.head.block)
+    return f"{path} is whole, {'nothing judged yet' if step is None else f'judged up to block {step}'}"
+
+
+def _journal(settings: RunSettings, known: Identity | None, network: Network | Trouble) -> str:
+    path = settings.dir / JOURNAL
+    journal = read_journal(path)
+    if journal is None:
+        return ""
+    if known is not None and not isinstance(network, Trouble):
+        competition = CompetitionId(settings.competition)
+        place = Publication(settings.dir, settings.repo, competition, known.hotkey, network, known.netuid)
+        refuse_another_place(path, place)
+    return f"{path} is of {journal.repo} in competition {journal.competition}"
 
 
 def _free(folder: Path) -> int:

@@ -8,6 +8,9 @@ import typer
 from pretrain.commands.output import AsJson, emit, say, verdict
 from pretrain.errors import ConfigError, ModelRejected
 
+PATIENCE = 60.0
+"""Seconds to wait for an answer of a real chain, as the daemons do."""
+
 
 def score(  # noqa: PLR0913 - one argument a flag
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder with config.json and safetensors.")],
@@ -34,9 +37,12 @@ def score(  # noqa: PLR0913 - one argument a flag
         typer.Option("--subtensor.fallback", metavar="URL", help="Another address of that chain; repeatable."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--subtensor.timeout", help="Seconds to wait for an answer of a real chain.")
-    ] = 60.0,
-    netuid: Annotated[int | None, typer.Option(help="The subnet there; default: the competition file's.")] = None,
+        float | None,
+        typer.Option("--subtensor.timeout", help="Seconds to wait for an answer of a real chain; default: 60."),
+    ] = None,
+    netuid: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The subnet there; default: the competition file's.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the process that measures.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     as_json: AsJson = False,
@@ -52,7 +58,15 @@ def score(  # noqa: PLR0913 - one argument a flag
 
     if seed and network:
         raise ConfigError("--seed and --subtensor.network both choose the windows: give one of them")
-    place = Place(network, tuple(fallback or ()), timeout, netuid) if network else None
+    of_a_chain = {"--subtensor.fallback": fallback, "--subtensor.timeout": timeout, "--netuid": netuid}
+    given = ", ".join(flag for flag, value in of_a_chain.items() if value is not None and value != [])
+    if given and network is None:
+        raise ConfigError(f"{given}: of a chain, and no chain is asked; give --subtensor.network too, or leave it out")
+    place = (
+        None
+        if network is None
+        else Place(network, tuple(fallback or ()), PATIENCE if timeout is None else timeout, netuid)
+    )
     question = Question((model, *(against or [])), competition, competitions, seed, place, threads, device)
     for folder in question.folders:
         if not folder.is_dir():

@@ -21,7 +21,7 @@ from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.schedule import Schedule
 from pretrain.self_score import competition_at
-from pretrain.settings import Subtensor
+from pretrain.settings import Subtensor, without_key
 from pretrain.trial import Comparison, Tried, compare, measure
 from pretrain.types import Block, CompetitionId, Digest
 
@@ -139,4 +139,4 @@ def _subtensor(place: Place) -> Subtensor:
     except ValidationError as error:
         wrong = error.errors()[0]
         right = wrong["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"--subtensor.{wrong['loc'][0]} {wrong['input']!r}: {right}") from error
+        raise ConfigError(f"--subtensor.{wrong['loc'][0]} {without_key(wrong['input'])!r}: {right}") from error

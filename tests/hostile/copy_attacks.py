@@ -104,11 +104,14 @@ def of_files(folder: Path) -> Digest:
 
 OWNER = Guard("ownership.claim", {"pretrain.describe.claim": everybody_owns})
 OVER_TENSORS = Guard(
-    "header.weights_digest: over tensors", dict.fromkeys(("pretrain.judge.weights_digest", "fakes.weights_digest"), of_files)
+    "header.weights_digest: over tensors",
+    dict.fromkeys(("pretrain.judge.weights_digest", "fakes.weights_digest"), of_files),
 )
 TIE = Guard(
     "ownership.precedence: the block's hash",
-    dict.fromkeys([f"pretrain.{name}.precedence" for name in ("describe", "selection", "decision", "ownership")], by_hotkey),
+    dict.fromkeys(
+        [f"pretrain.{name}.precedence" for name in ("describe", "selection", "decision", "ownership")], by_hotkey
+    ),
 )
 GUISES: Mapping[str, Callable[[Files], Files]] = {
     "a space in config.json": lambda files: {**files, CONFIG: b"{ }"},

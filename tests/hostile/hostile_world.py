@@ -73,7 +73,7 @@ class Stage:
     def found(self, report: Report, hotkey: str = THIEF) -> Found:
         """Return what became of one hotkey."""
         outcome = "champion" if report.champion == hotkey else outcomes_of(report).get(hotkey, "no entry")
-        return Found(report.abandoned and "abandoned" or outcome, self.hub.bytes)
+        return Found((report.abandoned and "abandoned") or outcome, self.hub.bytes)
 
 
 def rebuilt(files: Files, *, metadata: Mapping[str, str] | None = None, backwards: bool = False) -> Files:
@@ -96,4 +96,3 @@ def sharded(files: Files) -> Files:
     names = json.loads(files[WEIGHTS][8 : 8 + int.from_bytes(files[WEIGHTS][:8], "little")])
     index = json.dumps({"weight_map": dict.fromkeys(names, "x.safetensors")}).encode()
     return {CONFIG: files[CONFIG], INDEX: index, "x.safetensors": files[WEIGHTS]}
-

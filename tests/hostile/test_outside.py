@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from outside import Attack, Guard
 from copy_attacks import COPY_ATTACKS
+from outside import Attack, Guard
 from step_attacks import STEP_ATTACKS
 
 ATTACKS = (*COPY_ATTACKS, *STEP_ATTACKS)

@@ -41,6 +41,8 @@ class Node:
     """Blocks by which its head is set back: for a node that is to look as if it had fallen behind."""
     numbers: dict[bytes, Block] = field(default_factory=dict)
     """Numbers of blocks asked for by hash before; finished blocks never change."""
+    parents: dict[int, bytes] = field(default_factory=dict)
+    """Hashes of the blocks before those whose headers were asked for: all subscribers want the same."""
 
     def set_back(self, count: int) -> "Node":
         """Return the same node with its head ``count`` blocks further back."""
@@ -99,8 +101,13 @@ class Node:
 
     def header(self, number: int) -> dict[str, Json]:
         """Return the header of a finished block."""
-        with ledger.reading(self.path) as database:
-            parent = block_hash(database, Block(number - 1)) if number else bytes(32)
+        parent = self.parents.get(number)
+        if parent is None:
+            with ledger.reading(self.path) as database:
+                parent = block_hash(database, Block(number - 1)) if number else bytes(32)
+            if len(self.parents) >= _REMEMBERED:
+                self.parents.clear()
+            self.parents[number] = parent
         return {
             "parentHash": f"0x{parent.hex()}",
             "number": hex(number),

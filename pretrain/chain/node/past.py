@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pretrain.chain import ledger
 from pretrain.chain.genesis import Genesis, Parameters
 from pretrain.chain.node.codec import Codec
 from pretrain.chain.state import Slot, block_hash, slots
@@ -100,12 +99,6 @@ class Past:
 
     @property
     def milliseconds(self) -> int:
-        """When the block was made, since the Unix epoch: right for blocks since time last went on.
-
-        The chain keeps no times of blocks, only when one of them was finished. So those before it are counted back as
-        if time had never stopped, and a pause moves them: they, and the first extrinsic and the bytes of ``Now`` at
-        them, are shown as later than before.
-        """
-        head = ledger.read_head(self.database)
-        seconds = head.anchor_time + (self.block - head.anchor_block) * self.parameters.block_time
-        return max(0, round(seconds * 1_000))
+        """When the block was made, since the Unix epoch."""
+        row = self.database.execute("SELECT made FROM blocks WHERE number = ?", (self.block,)).fetchone()
+        return max(0, round(float(row[0]) * 1_000))

@@ -34,6 +34,10 @@ _CUSTOM = {**rules.POOL_CODES, "SlippageTooHigh": 8}
 
 MAX_BYTES = 64 << 10
 """Of an extrinsic; the longest that this chain has a use for is a tenth of it."""
+MAX_BLOCK_BYTES = 3 << 19
+"""Of a block's extrinsics: as hex they are no longer than an answer may be, so that every block can be read."""
+MAX_BLOCK_CALLS = 1_000
+"""Of a block: a subnet's neurons make two each at the most."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def admit(database: sqlite3.Connection, genesis: Genesis, checked: Checked) -> T
     """Apply a checked extrinsic to the open block, in the caller's transaction; raises RpcError."""
     extrinsic, block = checked.extrinsic, ledger.read_head(database).open
     _check_not_imported(database, block, extrinsic)
+    _check_space(database, block, len(extrinsic.raw))
     if _birth(extrinsic, block) != checked.birth:  # its era has begun anew since, with a block it is not signed for
         raise _invalid(_BAD_SIGNATURE)
     # An era may be longer than the chain's own calls are valid: it is the signer's, and has been checked.
@@ -98,6 +103,18 @@ def _check_not_imported(database: sqlite3.Connection, block: Block, extrinsic: E
     ).fetchone()
     if row:
         raise RpcError(ALREADY_IMPORTED, "Transaction Already Imported", hash_of(extrinsic.raw))
+
+
+def _check_space(database: sqlite3.Connection, block: Block, size: int) -> None:
+    """Refuse what the open block has no room for: nothing here has a price that would keep a stranger from filling it.
+
+    A pool would keep it for the next block; this one keeps nothing, so it has to be sent again.
+    """
+    count, taken = database.execute(
+        "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0) FROM calls WHERE block = ?", (block,)
+    ).fetchone()
+    if count >= MAX_BLOCK_CALLS or taken + size > MAX_BLOCK_BYTES:
+        raise _invalid(f"Transaction would exhaust the block limits: block {block} holds {count} calls, {taken} bytes")
 
 
 def _birth(extrinsic: Extrinsic, block: Block) -> Block:

@@ -14,9 +14,11 @@ from websockets.asyncio.server import serve as websocket
 from websockets.http11 import Request, Response
 
 from pretrain.chain.blocks import Clock
+from pretrain.chain.node.allowance import Held
 from pretrain.chain.node.faults import Faults, FaultSource
 from pretrain.chain.node.node import open_node
-from pretrain.chain.node.session import Limits, Service, Session
+from pretrain.chain.node.service import Limits, Service
+from pretrain.chain.node.session import Session
 from pretrain.chain.node.watch import Watch
 
 log = logging.getLogger("pretrain.chain.node")
@@ -42,7 +44,8 @@ async def serve(
     """
     node = await asyncio.to_thread(open_node, path, clock)
     watch = await asyncio.to_thread(Watch, node)
-    service = Service(node, watch, limits or Limits(), faults or Faults())
+    limits = limits or Limits()
+    service = Service(node, watch, limits, faults or Faults(), Held(limits.held))
     async with (
         _beside(watch.run()),
         websocket(

@@ -4,57 +4,27 @@ import asyncio
 import itertools
 import logging
 import sqlite3
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from pretrain.chain.node import methods, rpc
-from pretrain.chain.node.faults import Cut, Fault, FaultSource, interfere
+from pretrain.chain.node.allowance import Rate
+from pretrain.chain.node.faults import Cut, Fault, interfere
 from pretrain.chain.node.node import Node
 from pretrain.chain.node.parameters import at, bytes_at
 from pretrain.chain.node.rpc import Json, Malformed, Request, RpcError
-from pretrain.chain.node.watch import Watch
+from pretrain.chain.node.service import Service
 from pretrain.errors import ChainUnavailable
 
 log = logging.getLogger("pretrain.chain.node")
 _BUGS = (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, sqlite3.Error)
 """What code that was sent something unforeseen raises; it concerns one request alone."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one connection, and all together, may ask of a node."""
-
-    frame_bytes: int = 1 << 20
-    batch: int = 256
-    """Requests in one frame."""
-    requests_per_second: int = 500
-    """Of one connection; as many may come at once."""
-    in_flight: int = 8
-    """Requests of one connection that are worked on, or whose answers wait to be taken, at a time.
-
-    Those of one frame are worked on one after another.
-    """
-    answer_bytes: int = methods.MAX_ANSWER_BYTES
-    """Of one answer; and what the answers of a frame hold before its other requests are refused."""
-    subscriptions: int = 64
-    """Of one connection."""
-    connections: int = 64
-
-
-@dataclass(frozen=True)
-class Service:
-    """What all connections share."""
-
-    node: Node
-    watch: Watch
-    limits: Limits
-    faults: FaultSource
-    told: set[str] = field(default_factory=set)
-    """Methods of whose failures the log has: whoever can cause one can cause thousands."""
+_CHARACTERS_A_REQUEST = 4_096
+"""Of a frame: reading so many counts as a request."""
+_PENALTY = 1.0  # seconds that a frame keeps its place after its client has used up its requests
 
 
 @dataclass(frozen=True)
@@ -81,7 +51,7 @@ class Session:
     def __init__(self, service: Service, connection: ServerConnection) -> None:
         self._service = service
         self._connection = connection
-        self._rate = _Rate(service.limits.requests_per_second)
+        self._rate = Rate(service.limits.requests_per_second)
         self._free = asyncio.Semaphore(service.limits.in_flight)
         self._ids = itertools.count(1)
         self._tasks = asyncio.TaskGroup()
@@ -103,27 +73,47 @@ class Session:
             await self._cut(next(cut.last_words for cut in _leaves(cuts) if isinstance(cut, Cut)))
 
     async def _frame(self, frame: str | bytes) -> None:
-        """Answer everything that one frame asks for."""
+        """Answer everything that one frame asks for; who asks for too much waits until its next frame is looked at."""
         try:
+            self._rate.take(len(frame) // _CHARACTERS_A_REQUEST)
             entries, is_batch = rpc.read_frame(frame, self._service.limits.batch)
         except RpcError as error:
-            await self._connection.send(rpc.dump(rpc.failure(error)))
-            return
-        texts, left = [], self._service.limits.answer_bytes
-        begun = []
-        for entry in entries:
-            reply = await self._reply(entry) if left > 0 else Reply(_refusal(entry, self._too_big()))
-            text = "" if reply.document is None else rpc.dump(reply.document)
-            if len(text) > self._service.limits.answer_bytes:
-                text = rpc.dump(_refusal(entry, self._too_big()))
-            if text:
+            await self._send(rpc.dump(rpc.failure(error)))
+        else:
+            await self._answer(entries, is_batch=is_batch)
+        if self._rate.is_used_up:
+            await asyncio.sleep(_PENALTY)
+
+    async def _answer(self, entries: Sequence[Request | Malformed], *, is_batch: bool) -> None:
+        texts, left, held, begun = [], self._service.limits.answer_bytes, 0, []
+        try:
+            for entry in entries:
+                reply = await self._reply(entry) if left > 0 else Reply(_refusal(entry, self._too_big()))
+                text = "" if reply.document is None else rpc.dump(reply.document)
+                if len(text) > self._service.limits.answer_bytes:
+                    text = rpc.dump(_refusal(entry, self._too_big()))
+                if reply.subscription is None and not self._service.held.take(len(text)):
+                    text = rpc.dump(_refusal(entry, RpcError(rpc.TOO_MANY, "Too many answers wait to be taken")))
+                elif reply.subscription is None:
+                    held += len(text)
                 texts.append(text)
-            left -= len(text)
-            begun.append(reply.subscription)
-        if texts:
-            await self._connection.send(f"[{','.join(texts)}]" if is_batch else texts[0])
+                left -= len(text)
+                begun.append(reply.subscription)
+            said = list(filter(None, texts))
+            if said:
+                await self._send(f"[{','.join(said)}]" if is_batch else said[0])
+        finally:
+            self._service.held.give_back(held)
         for subscription in filter(None, begun):
             self._begin(subscription)
+
+    async def _send(self, text: str | bytes) -> None:
+        """Send a frame; raises Cut when the client does not take it."""
+        try:
+            async with asyncio.timeout(self._service.limits.seconds_to_take):
+                await self._connection.send(text)
+        except TimeoutError:
+            raise Cut from None
 
     def _too_big(self) -> RpcError:
         return rpc.too_big(self._service.limits.answer_bytes)
@@ -131,10 +121,18 @@ class Session:
     async def _reply(self, entry: Request | Malformed) -> Reply:
         """Answer one request, through the fault that has been asked for, if any."""
         if isinstance(entry, Malformed):
-            return Reply(_refusal(entry, entry.error))
+            return Reply(_refusal(entry, self._counted(entry.error)))
         fault = self._service.faults.next(entry.method)
         reply = await (self._disturbed(entry, fault) if fault else self._undisturbed(entry, self._service.node))
         return reply if entry.id is not None else Reply()
+
+    def _counted(self, error: RpcError) -> RpcError:
+        """Return an error, which counts as a request, or that there were too many."""
+        try:
+            self._rate.take()
+        except RpcError as too_many:
+            return too_many
+        return error
 
     async def _disturbed(self, request: Request, fault: Fault) -> Reply:
         subscription: str | None = None
@@ -145,7 +143,7 @@ class Session:
             subscription = reply.subscription
             return reply.document
 
-        document = await interfere(fault, request, self._service.node, handle, self._connection.send)
+        document = await interfere(fault, request, self._service.node, handle, self._send)
         if document is None and subscription is not None:
             del self._waiting[subscription]
             subscription = None
@@ -212,7 +210,7 @@ class Session:
         """Send a subscription's updates; one that cannot go on ends alone."""
         try:
             async for update in waiting.updates:
-                await self._connection.send(rpc.dump(rpc.notification(waiting.method, number, update)))
+                await self._send(rpc.dump(rpc.notification(waiting.method, number, update)))
         except ChainUnavailable as error:
             log.warning("a subscription of %s ends: %s", waiting.method, error)
         except _BUGS as error:
@@ -238,25 +236,6 @@ class Session:
             self._connection.transport.close()
         else:
             self._connection.transport.abort()
-
-
-class _Rate:
-    """So many requests a second, and as many at once after a pause."""
-
-    def __init__(self, per_second: int) -> None:
-        self._per_second = per_second
-        self._left = float(per_second)
-        self._then = time.monotonic()
-
-    def take(self) -> None:
-        """Count a request; raises RpcError when it is one too many."""
-        now = time.monotonic()
-        self._left = min(float(self._per_second), self._left + (now - self._then) * self._per_second)
-        self._then = now
-        if self._left < 1:
-            limit = {"policy": f"{self._per_second} requests a second", "retry_after": 1}
-            raise RpcError(rpc.TOO_MANY, "Too many requests", limit)
-        self._left -= 1
 
 
 def _refusal(entry: Request | Malformed, error: RpcError) -> Json:
