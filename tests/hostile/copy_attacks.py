@@ -122,7 +122,8 @@ GUISES: Mapping[str, Callable[[Files], Files]] = {
 COPY_ATTACKS = (
     *(
         Attack(
-            f"a copy with {name}", "weights digest", "duplicate", MODELS, (OVER_TENSORS,), "scored", partial(guised, guise=guise)
+            f"a copy with {name}", "weights digest", "duplicate", MODELS,
+            (OVER_TENSORS,), "scored", partial(guised, guise=guise),
         )
         for name, guise in GUISES.items()
     ),

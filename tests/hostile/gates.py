@@ -177,7 +177,9 @@ def attempt(hub: CountingHub, committed: Files, root: Path, owner: Digest, const
     return Attempt(SCORED, SCORED, "", hub, loss, measured.weights)
 
 
-async def _pass(hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints) -> Measurement:
+async def _pass(
+    hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints
+) -> Measurement:
     store = ModelStore(root)
     digest = content_digest(described(committed, _named(committed)))
     commitment = Commitment("alice", "model", _REVISION, secure_hash(digest, _MINER), CompetitionId(1))
@@ -214,3 +216,5 @@ def _gate(traceback: TracebackType | None) -> str:
         found = GATES.get(traceback.tb_frame.f_code.co_name, found)
         traceback = traceback.tb_next
     return found
+
+
