@@ -104,11 +104,14 @@ def of_files(folder: Path) -> Digest:
 
 OWNER = Guard("ownership.claim", {"pretrain.describe.claim": everybody_owns})
 OVER_TENSORS = Guard(
-    "header.weights_digest: over tensors", dict.fromkeys(("pretrain.judge.weights_digest", "fakes.weights_digest"), of_files)
+    "header.weights_digest: over tensors",
+    dict.fromkeys(("pretrain.judge.weights_digest", "fakes.weights_digest"), of_files),
 )
 TIE = Guard(
     "ownership.precedence: the block's hash",
-    dict.fromkeys([f"pretrain.{name}.precedence" for name in ("describe", "selection", "decision", "ownership")], by_hotkey),
+    dict.fromkeys(
+        [f"pretrain.{name}.precedence" for name in ("describe", "selection", "decision", "ownership")], by_hotkey
+    ),
 )
 GUISES: Mapping[str, Callable[[Files], Files]] = {
     "a space in config.json": lambda files: {**files, CONFIG: b"{ }"},
@@ -119,7 +122,8 @@ GUISES: Mapping[str, Callable[[Files], Files]] = {
 COPY_ATTACKS = (
     *(
         Attack(
-            f"a copy with {name}", "weights digest", "duplicate", MODELS, (OVER_TENSORS,), "scored", partial(guised, guise=guise)
+            f"a copy with {name}", "weights digest", "duplicate", MODELS,
+            (OVER_TENSORS,), "scored", partial(guised, guise=guise),
         )
         for name, guise in GUISES.items()
     ),

@@ -22,7 +22,8 @@ HONEST, THIEF = "A", "thief"
 class ChangingHub(FakeHub):
     """Counts the bytes of files, and serves other ones when it was asked often enough."""
 
-    bytes: int = 0
+    downloaded: int = 0
+    """Bytes of files."""
     looks: dict[str, int] = field(default_factory=dict)
     later: dict[str, Files] = field(default_factory=dict)
     """By repository: what every revision holds from the second look on."""
@@ -37,16 +38,16 @@ class ChangingHub(FakeHub):
 
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:
         raw = await super().read(repo, revision, file)
-        self.bytes += len(raw)
+        self.downloaded += len(raw)
         return raw
 
     async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:
         raw = await super().read_part(repo, revision, file, start, stop)
-        self.bytes += len(raw)
+        self.downloaded += len(raw)
         return raw
 
     async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:
-        self.bytes += sum(file.size for file in files)
+        self.downloaded += sum(file.size for file in files)
         await super().fetch(repo, revision, files, into)
         for name, content in self.sent.get(repo, {}).items():
             (into / name).write_bytes(content)
@@ -73,7 +74,7 @@ class Stage:
     def found(self, report: Report, hotkey: str = THIEF) -> Found:
         """Return what became of one hotkey."""
         outcome = "champion" if report.champion == hotkey else outcomes_of(report).get(hotkey, "no entry")
-        return Found(report.abandoned and "abandoned" or outcome, self.hub.bytes)
+        return Found("abandoned" if report.abandoned else outcome, self.hub.downloaded)
 
 
 def rebuilt(files: Files, *, metadata: Mapping[str, str] | None = None, backwards: bool = False) -> Files:
@@ -96,4 +97,3 @@ def sharded(files: Files) -> Files:
     names = json.loads(files[WEIGHTS][8 : 8 + int.from_bytes(files[WEIGHTS][:8], "little")])
     index = json.dumps({"weight_map": dict.fromkeys(names, "x.safetensors")}).encode()
     return {CONFIG: files[CONFIG], INDEX: index, "x.safetensors": files[WEIGHTS]}
-

@@ -57,7 +57,7 @@ def lists_others_at_the_second_look(root: Path) -> Found:
 
 def sends_others_of_the_same_length(root: Path) -> Found:
     stage = two(root)
-    stage.world.store = ModelStore(root / "models")  # type: ignore[assignment] - the real one, which checks
+    stage.world.store = ModelStore(root / "models")  # type: ignore[assignment]
     stage.hub.sent["thief/model"] = BETTER
     return stage.found(stage.play(100))
 
@@ -194,7 +194,7 @@ def adds_noise(root: Path) -> Found:
 def adds_noise_where_it_is_allowed(root: Path) -> Found:
     stage = copied(root, "reported")
     named = [near.later for near in stage.play(100).near_copies]
-    return Found("named" if named == [THIEF] else "unseen", stage.hub.bytes)
+    return Found("named" if named == [THIEF] else "unseen", stage.hub.downloaded)
 
 
 def unrefused(outcomes: Sequence[Outcome], _: object) -> list[Outcome]:
@@ -234,7 +234,7 @@ def kills_every_child(root: Path) -> Found:
         stage.world.evaluator.script[weights_of(files)] = [crash] * 9
     stage.play(100, 110, 120)
     refused = [record for record in stage.state.records.values() if record.rejected]
-    return Found("refused" if refused else "nobody is refused", stage.hub.bytes)
+    return Found("refused" if refused else "nobody is refused", stage.hub.downloaded)
 
 
 class AlwaysFinite:

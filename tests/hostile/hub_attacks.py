@@ -1,0 +1,283 @@
+"""Attacks through the hub, on the real client: a loopback hub that hides, lies, floods, stalls and redirects."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from hub_faults import Rule
+from hub_server import Loopback, running
+from outside import Attack, Found, Guard
+
+from pretrain.errors import HubUnavailable, ModelRejected, PretrainError
+from pretrain.hub import anonymous, download
+from pretrain.hub.huggingface import HuggingFaceHub, Limits
+from pretrain.types import Revision
+
+REPO, TOKEN = "alice/model", "alice's-token"
+FILES = {"config.json": b" " * 2000, "model.safetensors": bytes(range(250)) * 200}
+"""All of them large, so that the hub's listing alone tells their sha256."""
+LARGE = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+LIMITS = Limits(connect=5, stall=5, answer=20, fetch=20, tries=1, pause=0.001, longest_pause=0.5)
+PATIENCE = 1.5
+"""Seconds after which a call without an end is taken for one."""
+LISTING, SENT, BUFFERS = 3000, 60_000, 16 << 20
+BRANCH = Revision("f" * 40)
+unpacked: list[int] = []
+"""Bytes of each piece of an answer that was unpacked."""
+
+
+@dataclass
+class Scene:
+    """A hub on this machine with one public model, and the real client."""
+
+    site: Loopback
+    revision: Revision
+    into: Path
+    limits: Limits = LIMITS
+
+    @property
+    def hub(self) -> HuggingFaceHub:
+        return HuggingFaceHub(TOKEN, endpoint=self.site.endpoint, limits=self.limits)
+
+    async def describe(self) -> None:
+        await self.hub.describe(REPO, self.revision)
+
+    async def download(self) -> None:
+        await self.hub.fetch(REPO, self.revision, await self.hub.describe(REPO, self.revision), self.into)
+
+    def found(self, work: Coroutine[Any, Any, None]) -> Found:
+        """Return what a call ends in, and the bytes of all answers that the hub could send until then."""
+        try:
+            asyncio.run(asyncio.wait_for(work, PATIENCE))
+            outcome = "read"
+        except ModelRejected as error:
+            outcome = error.reason
+        except HubUnavailable:
+            outcome = "hub"
+        except TimeoutError:
+            outcome = "goes on"
+        except ValueError:
+            outcome = "crashes"
+        return Found("floods" if sum(self.site.sizes) > BUFFERS else outcome, sum(self.site.sizes))
+
+
+@contextmanager
+def scene(root: Path) -> Iterator[Scene]:
+    with running({TOKEN: "alice"}) as site:
+        site.page = 1000
+        yield Scene(site, Revision(site.state.publish(REPO, FILES)), root / "into")
+
+
+def changed(root: Path, change: Callable[[Scene], None]) -> Found:
+    """Download a model whose repository was changed."""
+    with scene(root) as made:
+        change(made)
+        return made.found(made.download())
+
+
+def spoilt(root: Path, rule: Rule, limits: Limits = LIMITS) -> Found:
+    """Download a model while a rule of the hub's spoils some answers."""
+    with scene(root) as made:
+        made.site.faults.rules.append(
+            Rule(rule.kind, rule.match, rule.status, rule.headers)
+        )  # one that nothing met yet
+        made.limits = limits
+        return made.found(made.download())
+
+
+def shares_what_is_private(root: Path) -> Found:
+    """A private repository that the account of this validator's token may read."""
+    with scene(root) as made:
+        made.site.state.repositories[REPO].private = True
+        return made.found(made.describe())
+
+
+def gates(root: Path) -> Found:
+    with scene(root) as made:
+        made.site.state.repositories[REPO].gated = "auto"
+        return made.found(made.describe())
+
+
+def rename(made: Scene) -> None:
+    moved = made.site.state.repositories.pop(REPO)
+    moved.id = "alice/other"
+    made.site.state.repositories[moved.id] = moved
+    made.site.state.renamed[REPO] = moved.id
+
+
+def respell(made: Scene) -> None:
+    made.site.state.repositories[REPO].id = "alice/Model"
+    made.site.redirects = False
+
+
+def move_a_branch(made: Scene) -> None:
+    made.site.state.repositories[REPO].branches[BRANCH] = made.revision
+    made.revision = BRANCH
+
+
+def list_without_end(made: Scene) -> None:
+    made.site.page = 0
+
+
+def list_many_small(made: Scene) -> None:
+    many = {f"{number}.safetensors": b"x" for number in range(260)}
+    made.revision = Revision(made.site.state.publish(REPO, many))
+
+
+def unpacks(root: Path) -> Found:
+    unpacked.clear()
+    found = spoilt(root, Rule("bomb", "/tree/"))
+    return replace(found, outcome="unpacks") if sum(unpacked) > SENT else found
+
+
+def collects_a_token(root: Path) -> Found:
+    with scene(root) as made:
+        made.site.verify = f"{made.site.storage}/verify"
+        folder = root / "model"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"x" * 3000)
+        with contextlib.suppress(PretrainError):
+            asyncio.run(made.hub.publish(folder, "alice/new"))
+        assert made.site.count("POST /verify")
+        shown = {request.token for request in made.site.requests if request.host == "storage"}
+        return Found("the token stays" if shown == {None} else "the token follows", sum(made.site.sizes))
+
+
+async def anybody(*_: object) -> None:
+    """Look at nothing."""
+
+
+@asynccontextmanager
+async def following(
+    reader: anonymous.Reader,
+    _place: anonymous.Place,
+    url: str,
+    **options: Any,  # noqa: ANN401 - as the original
+) -> AsyncIterator[httpx2.Response]:
+    """Make a request and follow wherever it is sent."""
+    sent = reader._client.build_request("GET", url, timeout=5, **options)  # noqa: SLF001 - in its place
+    response = await reader._client.send(sent, stream=True, follow_redirects=True)  # noqa: SLF001
+    yield response
+    await response.aclose()
+
+
+async def decoded(response: httpx2.Response, _: object) -> AsyncIterator[bytes]:
+    """Yield a body unpacked."""
+    async for chunk in response.aiter_bytes():
+        unpacked.append(len(chunk))
+        yield chunk
+
+
+def without_a_commit(response: httpx2.Response, before: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in FACTS(response, before).items() if name != "commit"}
+
+
+FACTS = anonymous._facts  # noqa: SLF001 - what is taken out
+
+
+def take_all(checked: download.Checked, block: bytes) -> None:
+    """Take bytes, however many there are."""
+    checked.size += len(block)
+    checked._sha256.update(block)  # noqa: SLF001 - in its place
+
+
+async def patient(error: Any, *_: object) -> None:  # noqa: ANN401 - as the original
+    await asyncio.sleep(error.wait)
+
+
+LOOK = Guard("listing.look", {"pretrain.hub.listing.look": anybody})
+FINISH = Guard("download.Checked.finish", {"pretrain.hub.download.Checked.finish": lambda _: None})
+NO_TOKEN = Guard(
+    "anonymous.Reader: no token",
+    {"pretrain.hub.anonymous.build_hf_headers": lambda **_: {"authorization": f"Bearer {TOKEN}"}},
+)
+UNFOLLOWED = Guard("anonymous.Reader._get: follows nothing", {"pretrain.hub.anonymous.Reader._get": following})
+SAME_COMMIT = Guard("anonymous.Reader.content: the commit", {"pretrain.hub.anonymous._facts": without_a_commit})
+HUB_ATTACKS = (
+    Attack(
+        "a private repository that the validator's own token may read", "first look", "unavailable", LISTING,
+        (NO_TOKEN, LOOK), "read", shares_what_is_private,
+    ),
+    Attack("a gated repository with a public listing", "first look", "unavailable", LISTING, (LOOK,), "read", gates),
+    Attack(
+        "a renamed repository, redirected to its new name", "first look", "unavailable", LISTING,
+        (UNFOLLOWED, LOOK), "read", partial(changed, change=rename),
+    ),
+    Attack(
+        "a name in other capitals", "first look", "unavailable", LISTING,
+        (LOOK,), "read", partial(changed, change=respell),
+    ),
+    Attack(
+        "a branch that is called like a revision", "first look", "unavailable", LISTING,
+        (LOOK, SAME_COMMIT), "read", partial(changed, change=move_a_branch),
+    ),
+    Attack(
+        "a listing without an end", "first look", "files", LISTING,
+        (Guard("listing._PAGES", {"pretrain.hub.listing._PAGES": 10**9}),),
+        "goes on", partial(changed, change=list_without_end),
+    ),
+    Attack(
+        "260 small files that must be read to be hashed", "first look", "files", 260 * 150,
+        (Guard("listing._MAX_PLAIN_FILES", {"pretrain.hub.listing._MAX_PLAIN_FILES": 10**9}),),
+        "goes on", partial(changed, change=list_many_small),
+    ),
+    Attack(
+        "wrong bytes of the right length from a mirror", "download", "hub", SENT, (FINISH,), "read",
+        partial(spoilt, rule=Rule("wrong", "GET /objects")),
+    ),
+    Attack(
+        "a file that ends too early", "download", "hub", SENT, (FINISH,), "read",
+        partial(spoilt, rule=Rule("cut", "GET /objects")),
+    ),
+    Attack(
+        "a file that does not end where its listing says", "download", "hub", BUFFERS,
+        (Guard("download.Checked.add", {"pretrain.hub.download.Checked.add": take_all}),),
+        "floods", partial(spoilt, rule=Rule("flood", f"GET /objects/{LARGE}")),
+    ),
+    Attack(
+        "a listing of 24 MiB on one page", "first look", "hub", BUFFERS,
+        (Guard("anonymous._LARGEST_ANSWER", {"pretrain.hub.anonymous._LARGEST_ANSWER": 1 << 40}),),
+        "floods", partial(spoilt, rule=Rule("flood", "/tree/")),
+    ),
+    Attack(
+        "24 KiB of an answer that unpack to 24 MiB", "first look", "hub", 30_000,
+        (Guard("anonymous._chunks: undecoded", {"pretrain.hub.anonymous._chunks": decoded}),), "unpacks", unpacks,
+    ),
+    Attack(
+        "a page for people in place of JSON", "first look", "hub", LISTING,
+        (Guard("anonymous.Reader._json", {"pretrain.hub.anonymous.Again": ValueError}),),
+        "crashes", partial(spoilt, rule=Rule("page", "/tree/")),
+    ),
+    Attack(
+        "429 with a wait of a year", "every call", "hub", LISTING,
+        (Guard("asking.pause", {"pretrain.hub.asking.pause": patient}),), "goes on",
+        partial(
+            spoilt,
+            rule=Rule("status", status=429, headers={"Retry-After": "31536000"}),
+            limits=replace(LIMITS, tries=5),
+        ),
+    ),
+    Attack(
+        "a byte now and then", "download", "hub", LISTING + SENT,
+        (Guard("asking.deadline", {"pretrain.hub.huggingface.deadline": lambda *_: nullcontext()}),), "goes on",
+        partial(spoilt, rule=Rule("drip", "GET /objects"), limits=replace(LIMITS, fetch=0.4)),
+    ),
+    Attack(
+        "an answer that stops after its head", "download", "hub", LISTING,
+        (Guard("anonymous.Reader: stall", {"pretrain.hub.anonymous.httpx2.Timeout": lambda *_, **__: None}),),
+        "goes on",
+        partial(spoilt, rule=Rule("stall", "GET /objects"), limits=replace(LIMITS, stall=0.3)),
+    ),
+    Attack(
+        "a redirect that collects a token", "publication", "the token stays", LISTING,
+        (Guard("upload.guarded_client", {"pretrain.hub.upload.origin": lambda _: ""}),),
+        "the token follows", collects_a_token,
+    ),
+)  # fmt: skip
