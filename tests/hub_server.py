@@ -201,18 +201,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _spoilt(body: bytes, kind: str) -> tuple[bytes, dict[str, str]]:
     """Return the body that a rule makes of an answer's, and the headers that it adds."""
-    if kind == "wrong":
-        return bytes(byte ^ 1 for byte in body), {}
-    if kind == "extra":
-        return body + b"more", {}
-    if kind == "cut":
-        return body[: len(body) // 2], {}
-    if kind == "flood":
-        return bytes(FLOOD), {}
-    if kind == "page":
-        return b"<!DOCTYPE html><title>Sign in to this network</title>", {"Content-Type": "text/html"}
-    if kind == "bomb":
-        return gzip.compress(bytes(FLOOD)), {"Content-Encoding": "gzip"}
+    page = b"<!DOCTYPE html><title>Sign in to this network</title>"
+    match kind:
+        case "wrong":
+            body = bytes(byte ^ 1 for byte in body)
+        case "extra":
+            body += b"more"
+        case "cut":
+            body = body[: len(body) // 2]
+        case "flood":
+            body = bytes(FLOOD)
+        case "page":
+            return page, {"Content-Type": "text/html"}
+        case "bomb":
+            return gzip.compress(bytes(FLOOD)), {"Content-Encoding": "gzip"}
     return body, {}
 
 
