@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from chain_attacks import CHAIN_ATTACKS
 from copy_attacks import COPY_ATTACKS
 from hub_attacks import HUB_ATTACKS
 from outside import Attack, Guard
 from step_attacks import STEP_ATTACKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # huggingface_hub's upload
-ATTACKS = (*COPY_ATTACKS, *STEP_ATTACKS, *HUB_ATTACKS)
+ATTACKS = (*CHAIN_ATTACKS, *COPY_ATTACKS, *STEP_ATTACKS, *HUB_ATTACKS)
 
 
 def take_out(patch: pytest.MonkeyPatch, guards: tuple[Guard, ...]) -> None:
