@@ -50,11 +50,18 @@ def victim() -> dict[str, bytes]:
     return dict(built(tiny_architecture(), seed=1))
 
 
+def digest(files: Mapping[str, bytes]) -> Digest:
+    """Return the weights digest of a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return weights_digest(Path(folder))
+
+
 @functools.cache
 def victims_weights() -> Digest:
     """Return the weights digest that the earlier commitment owns."""
-    with tempfile.TemporaryDirectory() as folder:
-        return weights_digest(tiny_model(Path(folder), tiny_architecture(), seed=1))
+    return digest(victim())
 
 
 def of_family(family: str, positions: int = 32, **fields: int | bool) -> dict[str, bytes]:
@@ -89,12 +96,12 @@ def sharded(files: Mapping[str, bytes], *, reverse: bool = False) -> dict[str, b
     names = sorted(tensors(files), reverse=reverse)
     parts = {FIRST: names[::2], SECOND: names[1::2]}
     shards = {shard: save({name: tensors(files)[name] for name in part}) for shard, part in parts.items()}
-    return {CONFIG: files[CONFIG], INDEX: index({shard: part[0] for shard, part in parts.items()}), **shards}
+    return {CONFIG: files[CONFIG], INDEX: index({part[0]: shard for shard, part in parts.items()}), **shards}
 
 
 def index(named: Mapping[str, str]) -> bytes:
-    """Return an index that names these files, each for one tensor."""
-    return json.dumps({"weight_map": {tensor: shard for shard, tensor in named.items()}}).encode()
+    """Return an index: tensors, and the file of each."""
+    return json.dumps({"weight_map": dict(named)}).encode()
 
 
 def header(raw: bytes) -> tuple[dict[str, Any], bytes]:

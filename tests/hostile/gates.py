@@ -68,13 +68,15 @@ class CountingHub:
     files: Files
     twice: str = ""
     """A name that it lists two times."""
-    links: Mapping[str, Path] = field(default_factory=dict)
-    """Files that it brings as links to somewhere."""
+    links: frozenset[str] = frozenset()
+    """Files that it brings as links to what lies outside the folder."""
     most_bytes: float = math.inf
     most_requests: float = math.inf
     bytes_of: Counter[str] = field(default_factory=Counter)
     """Bytes that were read, by file."""
     requests: int = 0
+    escaped: list[Path] = field(default_factory=list)
+    """Where it wrote that was not in the folder it was told."""
 
     @property
     def bytes(self) -> int:
@@ -97,9 +99,10 @@ class CountingHub:
             place.parent.mkdir(parents=True, exist_ok=True)
             content = self._given(file.name, self.files[file.name])
             if file.name in self.links:
-                place.symlink_to(self.links[file.name])
-            else:
-                place.write_bytes(content)
+                place.symlink_to(into.with_suffix(".outside"))
+            place.write_bytes(content)
+            if not place.resolve().is_relative_to(into.resolve()):
+                self.escaped.append(place.resolve())
 
     async def publish(self, folder: Path, repo: str) -> Revision:
         raise AssertionError(f"a validator publishes nothing: {folder} to {repo}")
