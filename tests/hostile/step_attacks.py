@@ -211,6 +211,18 @@ def tunes_a_copy(root: Path) -> Found:
     return stage.found(stage.play(100), "next")
 
 
+def withdraws_what_it_copied(root: Path) -> Found:
+    """A launderer's copy, 0.6% better than the champion, which is its own too and is committed away."""
+    stage = Stage(root, {"competition": {"epsilon": ADAPTIVE}})
+    stage.world.commit(HONEST, 10, 2.0)
+    stage.world.commit("mule", 20, 1.8)
+    stage.play(100)
+    stage.world.commit("mule", 101, 5.0)
+    stage.world.commit(THIEF, 102, 1.79)
+    stage.world.commit("next", 103, 1.78)
+    return stage.found(stage.play(120), "next")
+
+
 def gives_no_number(root: Path) -> Found:
     stage = two(root)
     stage.world.commit(THIEF, 5, float("nan"))
@@ -313,6 +325,11 @@ STEP_ATTACKS = (
         "a copy tuned by 0.12%, against an honest 0.4%", "head start", "champion", 2 * KILOBYTES,
         (Guard("scoring.gains: it is earned", {"pretrain.scoring.gains": lambda entries, _: [1.0] * len(entries)}),),
         "scored", tunes_a_copy,
+    ),
+    Attack(
+        "a champion withdrawn for its own copy, to seem a large step", "head start", "champion", 5 * KILOBYTES,
+        (Guard("selection.living_reigns", {"pretrain.selection.living_reigns": lambda *_: ()}),),
+        "scored", withdraws_what_it_copied,
     ),
     Attack(
         "losses that are NaN, committed first", "measurement", "not_finite", KILOBYTES,
