@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from fakes import model
-from hostile_world import THIEF
+from hostile_world import GOOD, KILOBYTES, THIEF, two
 from outside import Attack, Found, Guard
-from step_attacks import GOOD, KILOBYTES, two
 from subnet import NETUID, Subnet, commitment, subnet
 
 from pretrain.chain import Snapshot, ledger, runtime, state

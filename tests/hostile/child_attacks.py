@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from fakes import model, outcomes_of, run
-from hostile_world import HONEST, THIEF, Stage
+from hostile_world import HONEST, KILOBYTES, THIEF, Stage
 from outside import Attack, Found, Guard
-from step_attacks import KILOBYTES
 from test_isolation import TRACING, YAMA, judge, need_layers, put_up
 
 from pretrain.evaluate import Evaluator, Measurement, children

@@ -2,94 +2,25 @@
 
 import asyncio
 import contextlib
-import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from hub_faults import Rule
-from hub_server import Loopback, running
+from hub_scene import ALL, FLOODED, LARGE, LIMITS, LISTING, REPO, TOKEN, Scene, changed, scene, spoilt
 from outside import Attack, Found, Guard
 
-from pretrain.errors import HubUnavailable, ModelRejected, PretrainError
+from pretrain.errors import PretrainError
 from pretrain.hub import anonymous, download
-from pretrain.hub.huggingface import HuggingFaceHub, Limits
 from pretrain.types import Revision
 
-REPO, TOKEN = "alice/model", "alice's-token"
-FILES = {"config.json": b" " * 2000, "model.safetensors": bytes(range(250)) * 200}
-"""All of them large, so that the hub's listing alone tells their sha256."""
-LARGE = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
-LIMITS = Limits(connect=5, stall=5, answer=20, fetch=20, tries=1, pause=0.001, longest_pause=0.5)
-PATIENCE = 1.5
-"""Seconds after which a call without an end is taken for one."""
-LISTING, SENT, BUFFERS = 3000, 60_000, 16 << 20
 BRANCH = Revision("f" * 40)
 unpacked: list[int] = []
 """Bytes of each piece of an answer that was unpacked."""
-
-
-@dataclass
-class Scene:
-    """A hub on this machine with one public model, and the real client."""
-
-    site: Loopback
-    revision: Revision
-    into: Path
-    limits: Limits = LIMITS
-
-    @property
-    def hub(self) -> HuggingFaceHub:
-        return HuggingFaceHub(TOKEN, endpoint=self.site.endpoint, limits=self.limits)
-
-    async def describe(self) -> None:
-        await self.hub.describe(REPO, self.revision)
-
-    async def download(self) -> None:
-        await self.hub.fetch(REPO, self.revision, await self.hub.describe(REPO, self.revision), self.into)
-
-    def found(self, work: Coroutine[Any, Any, None]) -> Found:
-        """Return what a call ends in, and the bytes of all answers that the hub could send until then."""
-        try:
-            asyncio.run(asyncio.wait_for(work, PATIENCE))
-            outcome = "read"
-        except ModelRejected as error:
-            outcome = error.reason
-        except HubUnavailable:
-            outcome = "hub"
-        except TimeoutError:
-            outcome = "goes on"
-        except ValueError:
-            outcome = "crashes"
-        return Found("floods" if sum(self.site.sizes) > BUFFERS else outcome, sum(self.site.sizes))
-
-
-@contextmanager
-def scene(root: Path) -> Iterator[Scene]:
-    with running({TOKEN: "alice"}) as site:
-        site.page = 1000
-        yield Scene(site, Revision(site.state.publish(REPO, FILES)), root / "into")
-
-
-def changed(root: Path, change: Callable[[Scene], None]) -> Found:
-    """Download a model whose repository was changed."""
-    with scene(root) as made:
-        change(made)
-        return made.found(made.download())
-
-
-def spoilt(root: Path, rule: Rule, limits: Limits = LIMITS) -> Found:
-    """Download a model while a rule of the hub's spoils some answers."""
-    with scene(root) as made:
-        made.site.faults.rules.append(
-            Rule(rule.kind, rule.match, rule.status, rule.headers)
-        )  # one that nothing met yet
-        made.limits = limits
-        return made.found(made.download())
 
 
 def shares_what_is_private(root: Path) -> Found:
@@ -134,7 +65,7 @@ def list_many_small(made: Scene) -> None:
 def unpacks(root: Path) -> Found:
     unpacked.clear()
     found = spoilt(root, Rule("bomb", "/tree/"))
-    return replace(found, outcome="unpacks") if sum(unpacked) > SENT else found
+    return replace(found, outcome="unpacks") if sum(unpacked) > ALL else found
 
 
 def collects_a_token(root: Path) -> Found:
@@ -147,7 +78,7 @@ def collects_a_token(root: Path) -> Found:
             asyncio.run(made.hub.publish(folder, "alice/new"))
         assert made.site.count("POST /verify")
         shown = {request.token for request in made.site.requests if request.host == "storage"}
-        return Found("the token stays" if shown == {None} else "the token follows", sum(made.site.sizes))
+        return Found("the token stays" if shown == {None} else "the token follows", sum(made.taken))
 
 
 async def anybody(*_: object) -> None:
@@ -224,25 +155,25 @@ HUB_ATTACKS = (
         "goes on", partial(changed, change=list_without_end),
     ),
     Attack(
-        "260 small files that must be read to be hashed", "first look", "files", 260 * 150,
+        "260 small files that must be read to be hashed", "first look", "files", 30_000,
         (Guard("listing._MAX_PLAIN_FILES", {"pretrain.hub.listing._MAX_PLAIN_FILES": 10**9}),),
         "goes on", partial(changed, change=list_many_small),
     ),
     Attack(
-        "wrong bytes of the right length from a mirror", "download", "hub", SENT, (FINISH,), "read",
+        "wrong bytes of the right length from a mirror", "download", "hub", ALL, (FINISH,), "read",
         partial(spoilt, rule=Rule("wrong", "GET /objects")),
     ),
     Attack(
-        "a file that ends too early", "download", "hub", SENT, (FINISH,), "read",
+        "a file that ends too early", "download", "hub", ALL, (FINISH,), "read",
         partial(spoilt, rule=Rule("cut", "GET /objects")),
     ),
     Attack(
-        "a file that does not end where its listing says", "download", "hub", BUFFERS,
+        "a file that does not end where its listing says", "download", "hub", 2 << 20,
         (Guard("download.Checked.add", {"pretrain.hub.download.Checked.add": take_all}),),
         "floods", partial(spoilt, rule=Rule("flood", f"GET /objects/{LARGE}")),
     ),
     Attack(
-        "a listing of 24 MiB on one page", "first look", "hub", BUFFERS,
+        "a listing of 24 MiB on one page", "first look", "hub", FLOODED,
         (Guard("anonymous._LARGEST_ANSWER", {"pretrain.hub.anonymous._LARGEST_ANSWER": 1 << 40}),),
         "floods", partial(spoilt, rule=Rule("flood", "/tree/")),
     ),
@@ -265,7 +196,7 @@ HUB_ATTACKS = (
         ),
     ),
     Attack(
-        "a byte now and then", "download", "hub", LISTING + SENT,
+        "a byte now and then", "download", "hub", LISTING,
         (Guard("asking.deadline", {"pretrain.hub.huggingface.deadline": lambda *_: nullcontext()}),), "goes on",
         partial(spoilt, rule=Rule("drip", "GET /objects"), limits=replace(LIMITS, fetch=0.4)),
     ),
@@ -276,7 +207,7 @@ HUB_ATTACKS = (
         partial(spoilt, rule=Rule("stall", "GET /objects"), limits=replace(LIMITS, stall=0.3)),
     ),
     Attack(
-        "a redirect that collects a token", "publication", "the token stays", LISTING,
+        "a redirect that collects a token", "publication", "the token stays", 0,
         (Guard("upload.guarded_client", {"pretrain.hub.upload.origin": lambda _: ""}),),
         "the token follows", collects_a_token,
     ),

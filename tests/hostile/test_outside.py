@@ -7,6 +7,7 @@ import pytest
 from chain_attacks import CHAIN_ATTACKS
 from child_attacks import CHILD_ATTACKS, close
 from copy_attacks import COPY_ATTACKS
+from crown_attacks import CROWN_ATTACKS
 from hub_attacks import HUB_ATTACKS
 from outside import Attack, Guard, rows
 from rows import section, table
@@ -14,7 +15,7 @@ from step_attacks import STEP_ATTACKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # huggingface_hub's upload
 START, END = "<!-- outside: start -->", "<!-- outside: end -->"
-ATTACKS = (*CHAIN_ATTACKS, *COPY_ATTACKS, *STEP_ATTACKS, *HUB_ATTACKS, *CHILD_ATTACKS)
+ATTACKS = (*CHAIN_ATTACKS, *COPY_ATTACKS, *STEP_ATTACKS, *CROWN_ATTACKS, *HUB_ATTACKS, *CHILD_ATTACKS)
 
 
 @pytest.fixture(scope="module", autouse=True)
