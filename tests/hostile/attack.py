@@ -51,7 +51,8 @@ class Attack:
     @property
     def row(self) -> Row:
         """Its row in the table."""
-        return Row(self.name, self.gate, self.outcome, self.most_bytes, self.guard)
+        gate = "not refused" if self.outcome == SCORED else self.gate
+        return Row(self.name, gate, self.outcome, self.most_bytes, self.guard)
 
 
 def run(attack: Attack, root: Path, patch: pytest.MonkeyPatch, *, guarded: bool = True) -> Attempt:
@@ -63,9 +64,7 @@ def run(attack: Attack, root: Path, patch: pytest.MonkeyPatch, *, guarded: bool 
     if attack.unguarded and not guarded:
         attack.unguarded(patch)
     rules = {**attack.rules, **({} if guarded else attack.lenient)}
-    hub = CountingHub(
-        files, twice=attack.twice, links=attack.links, most_bytes=attack.enough, most_requests=5000
-    )
+    hub = CountingHub(files, twice=attack.twice, links=attack.links, most_bytes=attack.enough, most_requests=5000)
     owner = victims_weights()
     return attempt(hub, committed, root / "store", owner, CONSTRAINTS.model_copy(update=rules))
 

@@ -12,7 +12,6 @@ from gates import SCORED, Attempt, Files
 from safetensors.torch import save
 from take_out import all_of, constant
 
-from pretrain import describe
 from pretrain.errors import Reason
 from pretrain.models import files
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
@@ -20,6 +19,7 @@ from pretrain.models.files import CONFIG, INDEX, WEIGHTS
 _EMPTY = file(b"{}", b"")
 _NAMES = files._model_names  # noqa: SLF001 - stands in its own place when a guard around it is out
 _ABSOLUTE = str(Path(tempfile.gettempdir()) / "pretrain-gallery.safetensors")
+_ELSEWHERE = ("../x.safetensors", _ABSOLUTE, "sub/model.safetensors", "MODEL.safetensors", "C:\\x.safetensors")
 _CODE = {
     "generation_config.json": b'{"max_length": 1e999}',
     "modeling_llama.py": b"raise SystemExit('code of a miner ran')",
@@ -27,17 +27,6 @@ _CODE = {
     "tokenizer.json": b"{",
     "tokenizer_config.json": b'{"auto_map": {"AutoTokenizer": ["modeling_llama.T", null]}}',
 }
-
-
-class _Same(str):
-    """A text that is equal to every other."""
-
-    __slots__ = ()
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-    __hash__ = str.__hash__
 
 
 def _also(shard: str, content: bytes = _EMPTY) -> Files:
@@ -48,7 +37,7 @@ def _also(shard: str, content: bytes = _EMPTY) -> Files:
 
 
 def _many() -> Files:
-    names = [f"{number}.safetensors" for number in range(20_000)]
+    names = [f"{number}.safetensors" for number in range(100_000)]
     listed = {CONFIG: honest()[CONFIG], INDEX: index({name: name for name in names})}
     return {**dict.fromkeys(names, _EMPTY), **listed}
 
@@ -93,11 +82,11 @@ ATTACKS = (
     _named_by_index("..\\x.safetensors", "a path with backslashes"),
     _named_by_index("x.bin", "a file that is no safetensors"),
     Attack(
-        "an index that names 20,000 files",
+        "an index that names 100,000 files",
         _many,
         "listing",
         Reason.FILES,
-        820_000,
+        4_200_000,
         "`files.MAX_SHARDS`",
         constant(files, "MAX_SHARDS", 1 << 30),
         lambda tried: tried.hub.requests > 5000,
@@ -110,7 +99,7 @@ ATTACKS = (
         0,
         "`files._at_most`",
         constant(files, "_at_most", take_out.nothing),
-        lambda tried: tried.hub.bytes >= 17_000_000,
+        lambda tried: tried.hub.read_bytes >= 17_000_000,
     ),
     Attack(
         "a config.json of more than 1 MB",
@@ -120,7 +109,7 @@ ATTACKS = (
         0,
         "`files._at_most`",
         constant(files, "_at_most", take_out.nothing),
-        lambda tried: tried.hub.bytes > 1 << 20,
+        lambda tried: tried.hub.read_bytes > 1 << 20,
     ),
     Attack(
         "an index nested 20,000 deep",
@@ -224,7 +213,7 @@ ATTACKS = (
         Reason.DIGEST,
         0,
         "the committed hash, in `describe.listing`",
-        constant(describe, "secure_hash", lambda *_: _Same()),
+        take_out.committed_hash,
         committed=honest,
     ),
     Attack(
@@ -244,11 +233,17 @@ ATTACKS = (
         SCORED,
         146_000,
         "`names.may_be_of_a_model` and `files._model_names`",
-        all_of(
-            take_out.hub_lists_plain_names,
-            constant(files, "_model_names", lambda present, _: tuple(sorted(present))),
-            constant(describe, "secure_hash", lambda *_: _Same()),
-        ),
+        take_out.every_file_is_of_the_model,
         lambda tried: all(tried.hub.bytes_of[name] for name in _CODE),
+    ),
+    Attack(
+        "`../x`, an absolute name, a folder and other letters in the hub's list: none is read",
+        lambda: {**honest(), **dict.fromkeys(_ELSEWHERE, _EMPTY)},
+        SCORED,
+        SCORED,
+        146_000,
+        "`names.may_be_of_a_model` and `files._model_names` and the store's",
+        all_of(take_out.every_file_is_of_the_model, take_out.store_takes_plain_names),
+        _wrote_outside,
     ),
 )

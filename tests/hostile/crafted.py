@@ -149,5 +149,3 @@ def _saved(model: PreTrainedModel) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         save_model(model, Path(folder), CONSTRAINTS)
         return files_of(Path(folder))
-
-

@@ -1,4 +1,4 @@
-"""The gates of a validator in their order, its own code in one process, and a hub that serves any bytes and counts them.
+"""The gates of a validator in their order, its own code in one process, and a hub that serves any bytes and counts.
 
 What only a child process adds (no network, no files, limits of memory and time) is tested in ``test_isolation`` and its
 neighbours.
@@ -29,6 +29,7 @@ from pretrain.evaluate.request import Request
 from pretrain.hub import RemoteFile, names
 from pretrain.hub.store import ModelStore
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
+from pretrain.models.header import weights_digest
 from pretrain.ownership import Owner, claim
 from pretrain.preview import Preview
 from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision
@@ -74,14 +75,10 @@ class CountingHub:
     most_requests: float = math.inf
     bytes_of: Counter[str] = field(default_factory=Counter)
     """Bytes that were read, by file."""
+    read_bytes: int = 0
     requests: int = 0
     escaped: list[Path] = field(default_factory=list)
     """Where it wrote that was not in the folder it was told."""
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that were read."""
-        return self.bytes_of.total()
 
     async def describe(self, repo: str, revision: Revision) -> tuple[RemoteFile, ...]:  # noqa: ARG002 - there is one
         listed = [name for name in [*self.files, self.twice] if name and names.may_be_of_a_model(name)]
@@ -90,19 +87,19 @@ class CountingHub:
     async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:  # noqa: ARG002
         return self._given(file.name, self.files[file.name])
 
-    async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:  # noqa: ARG002
+    async def read_part(
+        self,
+        repo: str,  # noqa: ARG002
+        revision: Revision,  # noqa: ARG002
+        file: RemoteFile,
+        start: int,
+        stop: int,
+    ) -> bytes:
         return self._given(file.name, self.files[file.name][start:stop])
 
     async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:  # noqa: ARG002
         for file in files:
-            place = into / file.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            content = self._given(file.name, self.files[file.name])
-            if file.name in self.links:
-                place.symlink_to(into.with_suffix(".outside"))
-            place.write_bytes(content)
-            if not place.resolve().is_relative_to(into.resolve()):
-                self.escaped.append(place.resolve())
+            self._write(into, file.name, self._given(file.name, self.files[file.name]))
 
     async def publish(self, folder: Path, repo: str) -> Revision:
         raise AssertionError(f"a validator publishes nothing: {folder} to {repo}")
@@ -115,10 +112,20 @@ class CountingHub:
 
     def _given(self, name: str, content: bytes) -> bytes:
         self.requests += 1
+        self.read_bytes += len(content)
         self.bytes_of[name] += len(content)
-        if self.bytes > self.most_bytes or self.requests > self.most_requests:
+        if self.read_bytes > self.most_bytes or self.requests > self.most_requests:
             raise HubUnavailable("this is enough to see that nothing stops the attack")
         return content
+
+    def _write(self, folder: Path, name: str, content: bytes) -> None:
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if name in self.links:
+            place.symlink_to(folder.with_suffix(".outside"))
+        place.write_bytes(content)
+        if not place.resolve().is_relative_to(folder.resolve()):
+            self.escaped.append(place.resolve())
 
 
 @dataclass(frozen=True)
@@ -180,9 +187,7 @@ def attempt(hub: CountingHub, committed: Files, root: Path, owner: Digest, const
     return Attempt(SCORED, SCORED, "", hub, loss, measured.weights)
 
 
-async def _pass(
-    hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints
-) -> Measurement:
+async def _pass(hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints) -> Measurement:
     store = ModelStore(root)
     digest = content_digest(described(committed, _named(committed)))
     commitment = Commitment("alice", "model", _REVISION, secure_hash(digest, _MINER), CompetitionId(1))
@@ -190,7 +195,7 @@ async def _pass(
     files = await describe.listing(hub, entry)
     await describe._look_inside(hub, InProcess(), entry, files, constraints)  # noqa: SLF001 - a gate, as it is
     path = await store.fetch(hub, _REPO, _REVISION, files, content_digest(files))
-    weights = judge.weights_digest(path)
+    weights = weights_digest(path)
     owned(weights, entry, owner)
     competition = one_competition().at(Block(0))[0].model_copy(update={"model": constraints})
     return await judge.measure(InProcess(), path, weights, judge.Job(competition, SAMPLES))
@@ -219,5 +224,3 @@ def _gate(traceback: TracebackType | None) -> str:
         found = GATES.get(traceback.tb_frame.f_code.co_name, found)
         traceback = traceback.tb_next
     return found
-
-

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from pretrain import describe
 from pretrain.competition import Constraints
+from pretrain.errors import Reason
 from pretrain.evaluate import child
 from pretrain.hub import names, store
 from pretrain.models import architectures, files, header, hostile_json, load
@@ -64,7 +67,7 @@ def nothing(*_: object, **__: object) -> None:
 
 
 def _loose_header(raw: bytes, data_bytes: int, where: str) -> tuple[StoredTensor, ...]:  # noqa: ARG001
-    entries = header.parse_object(raw, limit=header.MAX_HEADER_BYTES, what=where, reason=header.Reason.HEADER)
+    entries = hostile_json.parse_object(raw, limit=header.MAX_HEADER_BYTES, what=where, reason=Reason.HEADER)
     entries.pop("__metadata__", None)
     start = header.LENGTH_BYTES + len(raw)
     return tuple(header._tensor(name, stored, start, where) for name, stored in entries.items())  # noqa: SLF001
@@ -84,7 +87,9 @@ def _assemble_loosely(
 ) -> PreTrainedModel:
     model = architecture.build(constraints)
     architectures.restore(model, weights, device)
-    return model.eval().requires_grad_(requires_grad=False)
+    model.train(mode=False)
+    model.requires_grad_(requires_grad=False)
+    return model
 
 
 def _first_of_name(name: str, given: Any, data_start: int, where: str) -> StoredTensor:  # noqa: ANN401, ARG001
@@ -92,8 +97,23 @@ def _first_of_name(name: str, given: Any, data_start: int, where: str) -> Stored
     return StoredTensor(name, given["dtype"], tuple(given["shape"]), data_start + begin, end - begin)
 
 
+class _Same(str):
+    """A text that is equal to every other."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
 def _true_everywhere(values: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(values, dtype=torch.bool)
+
+
+def json_by(decoded: Callable[[bytes], bytes | str]) -> TakeOut:
+    """Read strangers' JSON with the library's own reader."""
+    return everywhere(hostile_json.parse_object, lambda raw, **_: json.loads(decoded(raw)))
 
 
 header_must_be_filled = everywhere(header.parse_header, _loose_header)
@@ -101,7 +121,7 @@ header_must_fit = everywhere(architectures.check_header, nothing)
 tensor_once = everywhere(header.digest_of_tensors, _digest_of_last)
 digest_without_order = everywhere(header.digest_of_tensors, _digest_as_stored)
 all_must_be_given = constant(load, "_assemble", _assemble_loosely)
-any_json = everywhere(hostile_json.parse_object, lambda raw, **_: json.loads(raw))
+any_json = json_by(lambda raw: raw)
 tensor_entry_is_sane = constant(header, "_tensor", _first_of_name)
 must_be_finite = all_of(
     constant(torch, "isfinite", _true_everywhere),
@@ -109,6 +129,10 @@ must_be_finite = all_of(
 )
 names_are_unique = constant(hostile_json, "_unique", dict)
 probes = constant(child, "probe", nothing)
-plain_shard_names = constant(files, "_SHARD", files.re.compile(r"(?s).*"))
-hub_lists_plain_names = constant(names, "may_be_of_a_model", lambda name: True)
-store_takes_plain_names = constant(store, "is_file_name", lambda name: True)
+plain_shard_names = constant(files, "_SHARD", re.compile(r"(?s).*"))
+hub_lists_plain_names = constant(names, "may_be_of_a_model", lambda _: True)
+store_takes_plain_names = constant(store, "is_file_name", lambda _: True)
+committed_hash = constant(describe, "secure_hash", lambda *_: _Same())
+every_file_is_of_the_model = all_of(
+    hub_lists_plain_names, constant(files, "_model_names", lambda present, _: tuple(sorted(present))), committed_hash
+)
