@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +27,21 @@ from pretrain.step import step
 from pretrain.types import Digest, Hotkey, TaskName
 
 SIZES = {"bytes": 256, "tiny": 256}
-DEADLINE, PATIENCE = 2.0, 5.0
+DEADLINE, PATIENCE = 2.0, 8.0
 ISOLATED = True
-servers: dict[bool, ProcessEvaluator] = {}
-"""Evaluators whose children are isolated, or not; started when they are needed."""
+TARGET = "gallery_children:acts"
+servers: dict[tuple[bool, str], ProcessEvaluator] = {}
+"""Evaluators by whether their children are isolated, and by what they do; started when they are needed."""
 done: dict[bool, set[str]] = {}
 """What a child managed to do, isolated or not."""
 
 
 def evaluator(*, isolated: bool = True, deadline: float = 60.0) -> ProcessEvaluator:
-    if isolated not in servers:
-        settings = EngineSettings(isolated=isolated)
-        servers[isolated] = ProcessEvaluator(settings, SIZES, target="gallery_children:acts")
-    servers[isolated]._settings = EngineSettings(isolated=isolated, deadline=deadline)  # noqa: SLF001 - one server for all
-    return servers[isolated]
+    settings, key = EngineSettings(isolated=isolated, deadline=deadline), (isolated, TARGET)
+    if key not in servers:
+        servers[key] = ProcessEvaluator(settings, SIZES, target=TARGET)
+    servers[key]._settings = settings  # noqa: SLF001 - one server for all
+    return servers[key]
 
 
 def close() -> None:
@@ -70,6 +74,20 @@ def answers_without_measure(root: Path) -> Found:
     stage = acting(root, "answers without measure")
     (entry,) = (entry for entry in stage.play(100).entries if entry.hotkey == THIEF)
     return Found("crashed" if "answered more than" in entry.detail else "swallowed", stage.hub.downloaded)
+
+
+def floods_its_output(root: Path) -> Found:
+    sizes: list[int] = []
+
+    def counted(output: BinaryIO) -> str:
+        sizes.append(os.fstat(output.fileno()).st_size)
+        return ""
+
+    stage = acting(root, "floods its output")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pretrain.evaluate.worker.last_line", counted)
+        report = stage.play(100)
+    return replace(stage.found(report), outcome="crashed" if max(sizes) <= 16 << 20 else "floods")
 
 
 def hangs(root: Path) -> Found:
@@ -132,6 +150,7 @@ async def to_the_end(child: children.Child, _: int) -> bytes:
 
 RIGHT_MODEL = Guard("judge.measure: the digests", {"pretrain.judge.measure": believed})
 RIGHT_SAMPLES = Guard("answer._check", {"pretrain.evaluate.answer._check": lambda *_: None})
+UNBOUNDED = {"child_attacks.TARGET": "unbounded_children:acts"}
 CHILD_ATTACKS = (
     *(
         Attack(name, "answer", "crashed", KILOBYTES, guards, "champion", partial(acts_twice, act=act))
@@ -154,6 +173,14 @@ CHILD_ATTACKS = (
         "an answer of 24 MiB", "answer", "crashed", KILOBYTES,
         (Guard("answer.most_bytes", {"pretrain.evaluate.worker.most_bytes": lambda _: 1 << 40}),),
         "swallowed", answers_without_measure,
+    ),
+    Attack(
+        "24 MiB of output", "limits", "crashed", KILOBYTES,
+        (Guard("forkserver: RLIMIT_FSIZE", UNBOUNDED),), "floods", floods_its_output,
+    ),
+    Attack(
+        "16 TiB of addresses", "limits", "crashed", KILOBYTES,
+        (Guard("limits.limit", UNBOUNDED),), "champion", partial(acts_twice, act="takes 16 TiB"),
     ),
     Attack(
         "a child that hangs and hears no signal", "deadline", "timeout", KILOBYTES,

@@ -3,7 +3,9 @@
 A fork server imports this without torch; a model's losses are its tensors, as in ``fakes``.
 """
 
+import contextlib
 import json
+import mmap
 import os
 import signal
 import socket
@@ -19,6 +21,7 @@ import numpy as np
 from pretrain.evaluate import Measurement
 from pretrain.evaluate.answer import encode_fit, encode_measurement
 from pretrain.evaluate.engine import engine_version
+from pretrain.evaluate.limits import limit
 from pretrain.evaluate.request import Request, read_samples
 from pretrain.fingerprint import SKETCHED, Sketch
 from pretrain.models.files import CONFIG, WEIGHTS
@@ -26,7 +29,7 @@ from pretrain.models.header import read_header, weights_digest
 from pretrain.types import Digest
 
 MUCH = 24 << 20
-"""Bytes of an answer without measure."""
+"""Bytes of an answer, or an output, without measure."""
 _OTHER = Digest("1" * 64)
 Lie = Callable[[Measurement], Measurement]
 
@@ -35,20 +38,49 @@ def acts(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     """Do what the model says, or try all that is forbidden where there are aims for it."""
     request = Request.model_validate_json(raw)
     if (request.model / "aims.json").exists():
-        return isolated_children.tries(raw, samples, answer)
-    act = json.loads((request.model / CONFIG).read_text()).get("act", "honest")
-    if request.work == "inspect":
-        return answer.sendall(encode_fit())
-    if act in LIES:
-        return answer.sendall(encode_measurement(LIES[act](measured(request.model, samples))))
-    if act == "answers without measure":
-        return answer.sendall(bytes(MUCH))
-    if act == "hangs":
-        return isolated_children.ignores_signals(raw, samples, answer)
-    answer.sendall(encode_measurement(measured(request.model, samples)))
-    if act == "dies":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return None
+        isolated_children.tries(raw, samples, answer)
+    elif request.work == "inspect":
+        answer.sendall(encode_fit())
+    else:
+        act = json.loads((request.model / CONFIG).read_text()).get("act", "honest")
+        BEFORE.get(act, nothing)(request, answer)
+        answer.sendall(encode_measurement(LIES.get(act, honestly)(measured(request.model, samples))))
+        if act == "dies":
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def honestly(true: Measurement) -> Measurement:
+    return true
+
+
+def nothing(_request: Request, _answer: socket.socket) -> None:
+    """Judge at once."""
+
+
+def hangs(_request: Request, _answer: socket.socket) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        signal.pause()
+
+
+def answers_much(_request: Request, answer: socket.socket) -> None:
+    answer.sendall(bytes(MUCH))
+
+
+def floods(_request: Request, _answer: socket.socket) -> None:
+    """Write as much as it may, and die."""
+    with contextlib.suppress(OSError):
+        for _ in range(MUCH >> 20):
+            os.write(1, b"x" * (1 << 20))
+    os._exit(3)
+
+
+def takes(request: Request, _answer: socket.socket) -> None:
+    """Take addresses alone, which no machine runs out of."""
+    limit(request)
+    private, anonymous, unreserved = 0x02, 0x20, 0x4000
+    mmap.mmap(-1, 1 << 44, flags=private | anonymous | unreserved).close()
 
 
 def measured(model: Path, file: BinaryIO) -> Measurement:
@@ -66,3 +98,10 @@ LIES: dict[str, Lie] = {
     "other samples": lambda true: replace(true, samples=_OTHER),
     "other weights": lambda true: replace(true, weights=_OTHER),
 }
+BEFORE: dict[str, Callable[[Request, socket.socket], None]] = {
+    "hangs": hangs,
+    "answers without measure": answers_much,
+    "floods its output": floods,
+    "takes 16 TiB": takes,
+}
+"""What is done before a judgement, if there is to be one."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 from hub_faults import Rule
-from hub_scene import ALL, FLOODED, LARGE, LIMITS, LISTING, REPO, TOKEN, Scene, changed, scene, spoilt
+from hub_scene import ALL, FILES, FLOODED, LARGE, LIMITS, LISTING, REPO, TOKEN, Scene, changed, scene, spoilt
 from outside import Attack, Found, Guard
 
 from pretrain.errors import PretrainError
@@ -57,9 +57,22 @@ def list_without_end(made: Scene) -> None:
     made.site.page = 0
 
 
-def list_many_small(made: Scene) -> None:
-    many = {f"{number}.safetensors": b"x" for number in range(260)}
-    made.revision = Revision(made.site.state.publish(REPO, many))
+def lists_many_small(root: Path) -> Found:
+    with scene(root) as made:
+        many = {f"{number}.safetensors": b"x" for number in range(260)}
+        made.revision = Revision(made.site.state.publish(REPO, many))
+        found = made.found(made.describe())
+        return replace(found, outcome="reads them") if made.site.count("/resolve/") else found
+
+
+def serves_anothers_file(root: Path) -> Found:
+    """A redirect, within the hub, to a file of the same length in another repository."""
+    with scene(root) as made:
+        others = {name: b"\1" * len(content) for name, content in FILES.items()}
+        other = made.site.state.publish("mallory/other", others)
+        to = {"Location": f"/mallory/other/resolve/{other}/model.safetensors"}
+        made.site.faults.rules.append(Rule("status", f"GET /{REPO}/resolve/{made.revision}/model.saf", 307, to))
+        return made.found(made.download())
 
 
 def unpacks(root: Path) -> Found:
@@ -106,6 +119,11 @@ async def decoded(response: httpx2.Response, _: object) -> AsyncIterator[bytes]:
         yield chunk
 
 
+def anywhere(_: object, response: httpx2.Response, __: object) -> str:
+    """Go wherever an answer sends."""
+    return str(response.url.join(response.headers["location"]))
+
+
 def without_a_commit(response: httpx2.Response, before: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in FACTS(response, before).items() if name != "commit"}
 
@@ -150,6 +168,16 @@ HUB_ATTACKS = (
         (LOOK, SAME_COMMIT), "read", partial(changed, change=move_a_branch),
     ),
     Attack(
+        "a file of another repository, by a redirect within the hub", "download", "unavailable", ALL,
+        (
+            Guard("anonymous.Reader._next_hop", {"pretrain.hub.anonymous.Reader._next_hop": anywhere}),
+            SAME_COMMIT,
+            Guard("download.Checked.expect", {"pretrain.hub.download.Checked.expect": lambda *_: None}),
+            FINISH,
+        ),
+        "read", serves_anothers_file,
+    ),
+    Attack(
         "a listing without an end", "first look", "files", LISTING,
         (Guard("listing._PAGES", {"pretrain.hub.listing._PAGES": 10**9}),),
         "goes on", partial(changed, change=list_without_end),
@@ -157,7 +185,7 @@ HUB_ATTACKS = (
     Attack(
         "260 small files that must be read to be hashed", "first look", "files", 30_000,
         (Guard("listing._MAX_PLAIN_FILES", {"pretrain.hub.listing._MAX_PLAIN_FILES": 10**9}),),
-        "goes on", partial(changed, change=list_many_small),
+        "reads them", lists_many_small,
     ),
     Attack(
         "wrong bytes of the right length from a mirror", "download", "hub", ALL, (FINISH,), "read",

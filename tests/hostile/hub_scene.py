@@ -23,7 +23,7 @@ FILES = {"config.json": b" " * 2000, "model.safetensors": bytes(range(250)) * 20
 """All of them large, so that the hub's listing alone tells their sha256."""
 LARGE = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
 LIMITS = Limits(connect=5, stall=5, answer=20, fetch=20, tries=1, pause=0.001, longest_pause=0.5)
-PATIENCE = 1.5
+PATIENCE = 3.0
 """Seconds after which a call without an end is taken for one."""
 LISTING, ALL, FLOODED = 1000, 60_000, 9 << 20
 
