@@ -1,17 +1,37 @@
 """What an attack is: how it is built, where it must end, and what it wins when its guard is taken out."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from counting_hub import CountingHub, Files
 from crafted import built, victims_weights
-from gates import CONSTRAINTS, SCORED, Attempt, CountingHub, Files, attempt
+from gates import CONSTRAINTS, SCORED, Attempt, attempt
 from rows import Row
 from tiny import tiny_architecture
 
 TakeOut = Callable[[pytest.MonkeyPatch], None]
 Succeeds = Callable[[Attempt], bool]
+
+
+def was_scored(tried: Attempt) -> bool:
+    """Say that it passed every gate."""
+    return tried.outcome == SCORED
+
+
+def has_no_loss(tried: Attempt) -> bool:
+    """Say that it was scored with a loss that no other is smaller than."""
+    return tried.loss is not None and not math.isfinite(tried.loss)
+
+
+def happened(notes: list[Any]) -> bool:
+    """Say whether something was noted, and forget it."""
+    noted = bool(notes)
+    notes.clear()
+    return noted
 
 
 @dataclass(frozen=True)
@@ -31,7 +51,7 @@ class Attack:
     """What stops it, in words; several that hold independently are joined by "and"."""
     unguarded: TakeOut | None = None
     """Takes the guard out; None when there is none, or nothing to win."""
-    succeeds: Succeeds = lambda tried: tried.outcome == SCORED
+    succeeds: Succeeds = was_scored
     """Whether the attack won, without its guard."""
     rules: Mapping[str, object] = field(default_factory=dict)
     """Where the competition differs from ``gates.CONSTRAINTS``."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import take_out
 from attack import Attack
+from counting_hub import Files
 from crafted import FIRST, SECOND, configured, file, honest, index, oracle, sharded, tensors, victim
-from gates import SCORED, Attempt, Files
+from gates import SCORED, Attempt
 from safetensors.torch import save
 from take_out import all_of, constant
 
@@ -61,26 +62,28 @@ def _present_also(present: dict[str, int], raw: bytes) -> tuple[str, ...]:
     return _NAMES({**present, **dict.fromkeys(json.loads(raw)["weight_map"].values(), 1)}, raw)
 
 
-def _named_by_index(name: str, told: str) -> Attack:
-    """Name a file that is no plain ``*.safetensors`` at the top level."""
+def _outside(name: str, told: str) -> Attack:
+    """Name a file that would be written outside its folder."""
+    out = all_of(take_out.plain_shard_names, take_out.hub_lists_plain_names, take_out.store_takes_plain_names)
+    guard = "`files._SHARD` and `names.may_be_of_a_model` and `names.is_file_name` in the store"
+    return Attack(told, lambda: _also(name), "listing", Reason.FILES, 200, guard, out, _wrote_outside)
+
+
+def _no_shard(name: str, told: str) -> Attack:
+    """Name a file that is no ``*.safetensors`` of plain letters at the top level."""
+    out = all_of(take_out.plain_shard_names, take_out.hub_lists_plain_names)
+    guard = "`files._SHARD` and `names.may_be_of_a_model`"
     return Attack(
-        f"an index that names {told}",
-        lambda: _also(name),
-        "listing",
-        Reason.FILES,
-        200,
-        "`files._SHARD` and the hub's list of plain names and the store's",
-        all_of(take_out.plain_shard_names, take_out.hub_lists_plain_names, take_out.store_takes_plain_names),
-        lambda tried: _wrote_outside(tried) or tried.hub.bytes_of[name] >= len(_EMPTY),
+        told, lambda: _also(name), "listing", Reason.FILES, 200, guard, out, lambda tried: name in tried.hub.bytes_of
     )
 
 
 ATTACKS = (
-    _named_by_index("../x.safetensors", "`../x.safetensors`"),
-    _named_by_index(_ABSOLUTE, "an absolute path"),
-    _named_by_index("sub/x.safetensors", "a file in a folder"),
-    _named_by_index("..\\x.safetensors", "a path with backslashes"),
-    _named_by_index("x.bin", "a file that is no safetensors"),
+    _outside("../x.safetensors", "an index that names `../x.safetensors`"),
+    _outside(_ABSOLUTE, "an index that names an absolute path"),
+    _no_shard("sub/x.safetensors", "an index that names a file in a folder"),
+    _no_shard("..\\x.safetensors", "an index that names a path with backslashes"),
+    _no_shard("x.bin", "an index that names a file that is no safetensors"),
     Attack(
         "an index that names 100,000 files",
         _many,

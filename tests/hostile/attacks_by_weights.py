@@ -6,10 +6,11 @@ from collections.abc import Callable
 import pytest
 import take_out
 import torch
-from attack import Attack
+from attack import Attack, has_no_loss
 from cheats import looks_natural
+from counting_hub import Files
 from crafted import configured, honest, of_family, oracle, tensors, weighed
-from gates import SCORED, Attempt, Files
+from gates import SCORED
 from transformers.models.llama import modeling_llama
 
 from pretrain.errors import Reason
@@ -91,13 +92,8 @@ def _no_number(name: str, build: Callable[[], Files], gate: str) -> Attack:
         150_000,
         "every look at what is finite: at weights, states, logits and losses",
         take_out.must_be_finite,
-        _has_no_loss,
+        has_no_loss,
     )
-
-
-def _has_no_loss(tried: Attempt) -> bool:
-    """Say that it was scored with a loss that no other is smaller than."""
-    return tried.outcome == SCORED and tried.loss is not None and not math.isfinite(tried.loss)
 
 
 PADDED = (

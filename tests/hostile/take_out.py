@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,26 @@ TakeOut = Callable[[pytest.MonkeyPatch], None]
 _DIGEST = header.digest_of_tensors
 
 
-def all_of(*guards: TakeOut) -> TakeOut:
-    """Take out several guards that hold independently."""
+@dataclass(frozen=True)
+class Several:
+    """Guards that hold independently: only without all of them an attack succeeds."""
 
-    def take_out(patch: pytest.MonkeyPatch) -> None:
-        for guard in guards:
+    guards: tuple[TakeOut, ...]
+
+    def __call__(self, patch: pytest.MonkeyPatch) -> None:
+        for guard in self.guards:
             guard(patch)
 
-    return take_out
+    def all_but(self, kept: TakeOut) -> "Several":
+        """Return the others than one."""
+        return Several(tuple(guard for guard in self.guards if guard is not kept))
+
+
+def all_of(*guards: TakeOut) -> Several:
+    """Take out several guards."""
+    return Several(
+        tuple(part for guard in guards for part in (guard.guards if isinstance(guard, Several) else (guard,)))
+    )
 
 
 def constant(module: Any, name: str, value: object) -> TakeOut:  # noqa: ANN401 - a module or a class

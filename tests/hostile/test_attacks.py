@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from attack import Attack, honest_loss, run
 from attacks import ATTACKS
-from attacks_by_configs import HARMLESS, LARGEST
+from attacks_by_configs import HARMLESS
+from attacks_by_sizes import LARGEST
 from attacks_by_weights import PADDED
 from crafted import honest
 from gates import CONSTRAINTS
 from rows import section, table
+from take_out import Several, TakeOut
 
 from pretrain.errors import Reason
 from pretrain.models.architectures import Architecture
@@ -42,6 +44,24 @@ def test_an_attack_succeeds_without_its_guard(attack: Attack, tmp_path: Path, mo
     tried = run(attack, tmp_path, monkeypatch, guarded=False)
 
     assert attack.succeeds(tried), tried
+
+
+@pytest.mark.parametrize(
+    ("attack", "kept"),
+    [
+        pytest.param(attack, kept, id=f"{attack.name}: {number}")
+        for attack in ATTACKS
+        if isinstance(attack.unguarded, Several)
+        for number, kept in enumerate(attack.unguarded.guards)
+    ],
+)
+def test_one_of_several_guards_is_enough(
+    attack: Attack, kept: TakeOut, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(attack.unguarded, Several)
+    other = replace(attack, unguarded=attack.unguarded.all_but(kept))
+
+    assert not attack.succeeds(run(other, tmp_path, monkeypatch, guarded=False))
 
 
 @pytest.mark.parametrize("attack", [*HARMLESS, *PADDED], ids=lambda attack: attack.name)
