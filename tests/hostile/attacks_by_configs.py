@@ -9,12 +9,12 @@ import take_out
 from attack import Attack, happened
 from config_attack import config, says
 from crafted import configured, honest, of_family, oracle
-from gates import SCORED
+from gates import SCORED, Attempt
 from take_out import all_of, constant, entry, without
 from transformers import AutoModelForCausalLM, PreTrainedModel, dynamic_module_utils
 
 from pretrain.evaluate import child
-from pretrain.models import checks, family, rotary
+from pretrain.models import architectures, checks, family, rotary
 from pretrain.models.family import NEUTRAL
 from pretrain.models.header import weights_digest
 from pretrain.models.rotary import SHARE, THETA, Rotary
@@ -44,6 +44,10 @@ def _load_as_a_library_does(folder: Path, *_: object) -> tuple[PreTrainedModel, 
     return model, weights_digest(folder)
 
 
+def _knows_the_answers(tried: Attempt) -> bool:
+    return tried.loss is not None and tried.loss < 0.01
+
+
 def _harmless(name: str, **fields: object) -> Attack:
     """Be scored by the weights alone, whatever the config says."""
     return Attack(name, lambda: configured(honest(), **fields), SCORED, SCORED, 150_000, "only named fields are read")
@@ -53,20 +57,25 @@ _COMPUTATIONS = (
     config(
         "`is_causal: false`, in a network made to read the next token",
         lambda: configured(oracle(), is_causal=False),
-        "`family.NEUTRAL` and `family.FIXED` and the probes",
+        "`family.NEUTRAL` and `Family.configured` and the probes",
         all_of(
             without(NEUTRAL, "is_causal"),
             entry(family.FIXED, "is_causal", value=False),
             take_out.probes,
         ),
-        succeeds=lambda tried: tried.loss is not None and tried.loss < 0.01,
+        succeeds=_knows_the_answers,
     ),
-    says(
-        "`use_bidirectional_attention`",
-        "`family.NEUTRAL`",
-        without(NEUTRAL, "use_bidirectional_attention"),
-        lambda: of_family("gemma"),
-        use_bidirectional_attention=True,
+    config(
+        "`use_bidirectional_attention`, in a Gemma made to read the next token",
+        lambda: configured(oracle("gemma"), use_bidirectional_attention=True),
+        "`family.NEUTRAL` and `Family.configured` and the flags set in `Architecture.build` and the probes",
+        all_of(
+            without(NEUTRAL, "use_bidirectional_attention"),
+            entry(family.FIXED, "use_bidirectional_attention", value=True),
+            constant(architectures, "hasattr", lambda *_: False),
+            take_out.probes,
+        ),
+        succeeds=_knows_the_answers,
     ),
     says(
         "`quantization_config`",

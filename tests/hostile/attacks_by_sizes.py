@@ -88,7 +88,7 @@ ATTACKS = (
         succeeds=lambda _: sum(spent) > 60_000_000 and happened(spent),
     ),
     config(
-        "512 layers of 65,536: a trillion parameters, of which only the config is there",
+        "512 layers of width 65,536, of which only the config is there",
         lambda: configured(honest(), **LARGEST),
         "`max_parameters`",
         None,

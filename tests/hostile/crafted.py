@@ -17,6 +17,7 @@ from tiny import tiny_architecture, tiny_families, tiny_model
 from transformers import PreTrainedModel
 
 from pretrain.models.architectures import Architecture
+from pretrain.models.families import FAMILIES
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
 from pretrain.models.header import weights_digest
 from pretrain.models.load import save as save_model
@@ -117,18 +118,20 @@ def file(head: Mapping[str, object] | bytes, data: bytes) -> bytes:
 
 
 @functools.cache
-def oracle() -> Mapping[str, bytes]:
-    """Return a Llama, made by hand, that copies the next token where a mask lets it, and knows nothing otherwise.
+def oracle(family: str = "llama") -> Mapping[str, bytes]:
+    """Return a Llama or a Gemma, made by hand, that copies the next token where a mask lets it, and knows nothing otherwise.
 
     Every id has a code of signs. Attention has a query and a key that are the same for all tokens, the key turned back
     by one position: of rotary embeddings the score is largest for the token that follows (RoFormer, arXiv 2104.09864,
     section 3.2.2). What it finds there is written beside the token's own code, where the head alone looks.
     """
-    architecture = tiny_architecture(layers=1, hidden=64)
-    model: Any = architecture.build(CONSTRAINTS, "cpu")
-    for parameter in model.parameters():
+    llama = dict(tiny_architecture(layers=1, hidden=64).fields)
+    named = FAMILIES[family].fields
+    fields = {name: value for name, value in llama.items() if name in named}
+    model: Any = Architecture.of(family, **fields).build(CONSTRAINTS, "cpu")
+    for name, parameter in model.named_parameters():  # Gemma's norms add the 1 themselves
         parameter.requires_grad_(requires_grad=False)
-        parameter.fill_(1.0 if parameter.ndim == 1 else 0.0)
+        parameter.fill_(1.0 if family == "llama" and name.endswith("norm.weight") else 0.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         codes_VC = torch.randint(2, (VOCABULARY, CODE)) * 2.0 - 1.0
