@@ -1,16 +1,21 @@
 """Attacks on what a step makes of models: copies in disguise, head starts that are not earned, losses, crashes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fakes import model, sketch, weights_of
+from fakes import model, schedule_of, sketch, weights_of
 from hostile_world import GOOD, HONEST, KILOBYTES, THIEF, Stage, two
 from outside import Attack, Found, Guard
 
+from pretrain.competition import Competition
+from pretrain.data import Samples
 from pretrain.errors import Cause, EvaluatorUnavailable
 from pretrain.outcome import Outcome
+from pretrain.scoring import Floats, Judged
+from pretrain.types import Block, Hotkey, TaskName
 
+Losses = Mapping[TaskName, Floats]
 ADAPTIVE = {"kind": "adaptive", "start": 0.1, "end": 0.0005, "blocks": 1000}
 
 
@@ -59,6 +64,21 @@ def withdraws_what_it_copied(root: Path) -> Found:
     stage.world.commit(THIEF, 102, 1.79)
     stage.world.commit("next", 103, 1.78)
     return stage.honest(stage.play(120), "next")
+
+
+def knows_the_heaviest_task(root: Path) -> Found:
+    """A specialist: half the loss on three quarters of the mix, and four times the loss on the rest."""
+    stage = Stage(root)
+    stage.world.schedule = schedule_of()
+    stage.world.commit(HONEST, 10, GOOD, competition=1)
+    stage.world.commit(THIEF, 20, model("prose", prose=1.0, code=8.0), competition=1)
+    return stage.found(stage.play(110))
+
+
+def heaviest(hotkey: Hotkey, block: Block, losses: Losses, _: Samples, competition: Competition) -> Judged:
+    """Let the task with the largest weight decide."""
+    task = max(competition.weights, key=lambda name: competition.weights[name])
+    return Judged(hotkey, block, losses[task], float(losses[task].mean()))
 
 
 def gives_no_number(root: Path) -> Found:
@@ -120,6 +140,11 @@ CROWN_ATTACKS = (
         2500,
         (Guard("selection.living_reigns", {"pretrain.selection.living_reigns": lambda *_: ()}),),
         "the honest one is scored", withdraws_what_it_copied,
+    ),
+    Attack(
+        "a specialist of the heaviest task", "comparison", "scored", KILOBYTES,
+        (Guard("scoring.judged: every batch is mixed", {"pretrain.scoring.judged": heaviest}),),
+        "champion", knows_the_heaviest_task,
     ),
     Attack(
         "losses that are NaN, committed first", "measurement", "not_finite", KILOBYTES,

@@ -16,6 +16,7 @@ from outside import Attack, Found, Guard
 
 from pretrain.errors import PretrainError
 from pretrain.hub import anonymous, download
+from pretrain.hub.hub_errors import Verdict, unreadable
 from pretrain.types import Revision
 
 BRANCH = Revision("f" * 40)
@@ -51,6 +52,11 @@ def respell(made: Scene) -> None:
 def move_a_branch(made: Scene) -> None:
     made.site.state.repositories[REPO].branches[BRANCH] = made.revision
     made.revision = BRANCH
+
+
+def rewrite(made: Scene) -> None:
+    """Take a revision away, as a forced push does."""
+    made.site.state.repositories[REPO].commits.pop(made.revision)
 
 
 def list_without_end(made: Scene) -> None:
@@ -124,6 +130,12 @@ def anywhere(_: object, response: httpx2.Response, __: object) -> str:
     return str(response.url.join(response.headers["location"]))
 
 
+async def blamed(_: object, response: httpx2.Response, place: anonymous.Place) -> None:
+    """Believe whoever refuses."""
+    if response.is_error:
+        raise unreadable(place.repo, place.revision)
+
+
 def without_a_commit(response: httpx2.Response, before: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in FACTS(response, before).items() if name != "commit"}
 
@@ -176,6 +188,16 @@ HUB_ATTACKS = (
             FINISH,
         ),
         "read", serves_anothers_file,
+    ),
+    Attack(
+        "a revision that was taken away", "first look", "unavailable", LISTING,
+        (Guard("hub_errors.verdict", {"pretrain.hub.hub_errors.verdict": lambda *_, **__: Verdict.WORLD}),),
+        "hub", partial(changed, change=rewrite),
+    ),
+    Attack(
+        "a storage that answers 403, which is not the miner's", "download", "hub", LISTING,
+        (Guard("anonymous.Reader._refuse: the hub alone says no", {"pretrain.hub.anonymous.Reader._refuse": blamed}),),
+        "unavailable", partial(spoilt, rule=Rule("status", "GET /objects", 403)),
     ),
     Attack(
         "a listing without an end", "first look", "files", LISTING,
