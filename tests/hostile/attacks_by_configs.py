@@ -57,7 +57,7 @@ _COMPUTATIONS = (
     config(
         "`is_causal: false`, in a network made to read the next token",
         lambda: configured(oracle(), is_causal=False),
-        "`family.NEUTRAL` and `Family.configured` and the probes",
+        "`family.NEUTRAL` and `family.FIXED` and the probes",
         all_of(
             without(NEUTRAL, "is_causal"),
             entry(family.FIXED, "is_causal", value=False),
@@ -68,10 +68,12 @@ _COMPUTATIONS = (
     config(
         "`use_bidirectional_attention`, in a Gemma made to read the next token",
         lambda: configured(oracle("gemma"), use_bidirectional_attention=True),
-        "`family.NEUTRAL` and `Family.configured` and the flags set in `Architecture.build` and the probes",
+        "`family.NEUTRAL` and `Family.configured` and `family.FIXED` and the flags that `Architecture.build` sets"
+        " and the probes",
         all_of(
             without(NEUTRAL, "use_bidirectional_attention"),
             entry(family.FIXED, "use_bidirectional_attention", value=True),
+            without(family.FIXED, "is_causal"),
             constant(architectures, "hasattr", lambda *_: False),
             take_out.probes,
         ),

@@ -119,7 +119,7 @@ def file(head: Mapping[str, object] | bytes, data: bytes) -> bytes:
 
 @functools.cache
 def oracle(family: str = "llama") -> Mapping[str, bytes]:
-    """Return a Llama or a Gemma, made by hand, that copies the next token where a mask lets it, and knows nothing otherwise.
+    """Return a Llama or a Gemma, made by hand, that copies the next token where a mask lets it, and else knows nothing.
 
     Every id has a code of signs. Attention has a query and a key that are the same for all tokens, the key turned back
     by one position: of rotary embeddings the score is largest for the token that follows (RoFormer, arXiv 2104.09864,
@@ -129,9 +129,10 @@ def oracle(family: str = "llama") -> Mapping[str, bytes]:
     named = FAMILIES[family].fields
     fields = {name: value for name, value in llama.items() if name in named}
     model: Any = Architecture.of(family, **fields).build(CONSTRAINTS, "cpu")
-    for name, parameter in model.named_parameters():  # Gemma's norms add the 1 themselves
+    scaled = 1.0 if family == "llama" else 0.0  # Gemma's norms add the 1 themselves
+    for name, parameter in model.named_parameters():
         parameter.requires_grad_(requires_grad=False)
-        parameter.fill_(1.0 if family == "llama" and name.endswith("norm.weight") else 0.0)
+        parameter.fill_(scaled if name.endswith("norm.weight") else 0.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         codes_VC = torch.randint(2, (VOCABULARY, CODE)) * 2.0 - 1.0
