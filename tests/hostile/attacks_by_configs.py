@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, dynamic_module_u
 
 from pretrain.evaluate import child
 from pretrain.models import architectures, checks, family, rotary
+from pretrain.models.families import FAMILIES
 from pretrain.models.family import NEUTRAL
 from pretrain.models.header import weights_digest
 from pretrain.models.rotary import SHARE, THETA, Rotary
@@ -86,6 +88,19 @@ _COMPUTATIONS = (
         quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True},
     ),
     says(
+        "another activation than the family's",
+        "`Family.activation`",
+        entry(FAMILIES, "llama", replace(FAMILIES["llama"], activation=("hidden_act", ("silu", "relu")))),
+        hidden_act="relu",
+    ),
+    says(
+        "ALiBi in a Falcon, in place of rotary embeddings",
+        "`Family.neutral`",
+        entry(FAMILIES, "falcon", replace(FAMILIES["falcon"], neutral={})),
+        lambda: of_family("falcon"),
+        alibi=True,
+    ),
+    says(
         "a window of attention shorter than the competition's",
         "`checks._check_window`",
         constant(checks, "_check_window", take_out.nothing),
@@ -126,8 +141,7 @@ _COMPUTATIONS = (
     ),
 )
 
-
-HARMLESS = (
+_HARMLESS = (
     Attack(
         "`auto_map` with code: neither is read",
         lambda: {**configured(honest(), auto_map={_AUTO: f"{_MODULE}.Model"}), f"{_MODULE}.py": _CODE},
@@ -141,6 +155,5 @@ HARMLESS = (
     _harmless("`architectures` with another class: never read", architectures=["GPT2LMHeadModel"]),
     _harmless("a Llama with a billion positions: never read", max_position_embeddings=1_000_000_000),
 )
-"""Those whose loss must be that of the honest model, to the bit."""
 
-ATTACKS = (*_COMPUTATIONS, *HARMLESS)
+ATTACKS = (*_COMPUTATIONS, *_HARMLESS)

@@ -74,6 +74,14 @@ ATTACKS = (
         entry(FAMILIES, "gpt2", replace(FAMILIES["gpt2"], unread=nothing_unread)),
     ),
     config(
+        "too small a Bart, with attention to an encoder that is not there",
+        lambda: of_family("bart"),
+        "`checks.bart_unread`",
+        entry(FAMILIES, "bart", replace(FAMILIES["bart"], unread=nothing_unread)),
+        most=6_800,
+        rules={"min_parameters": 30_000},
+    ),
+    config(
         "600 layers",
         lambda: configured(honest(), num_hidden_layers=600),
         "`families._LAYERS`",
