@@ -42,8 +42,6 @@ class Loopback:
     requests: list[Request] = field(default_factory=list)
     served: dict[str, int] = field(default_factory=dict)
     """Bytes of bodies sent, by the file's name or object."""
-    sizes: list[int] = field(default_factory=list)
-    """Bytes of bodies sent, of whatever answer, in the order in which they were."""
     endpoint: str = ""
     storage: str = ""
     redirects: bool = True
@@ -189,7 +187,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, body: bytes, counted: str) -> None:
         self.wfile.write(body)
-        self.loopback.sizes.append(len(body))
         if counted:
             self.loopback.served[counted] = self.loopback.served.get(counted, 0) + len(body)
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from fakes import block_hash, model, schedule_of
-from hostile_world import HONEST, THIEF, Files, Stage, rebuilt, sharded
+from hostile_world import HONEST, KILOBYTES, THIEF, Files, Stage, rebuilt, sharded
 from outside import Attack, Found, Guard
-from step_attacks import COMMITTED_HASH, KILOBYTES
+from step_attacks import COMMITTED_HASH
 
 from pretrain.commitment import Entry
 from pretrain.models.files import CONFIG
@@ -17,7 +17,7 @@ from pretrain.ownership import Claim, Owner
 from pretrain.types import Block, Digest
 
 ORIGINAL = model("original", prose=2.0, code=2.0)
-MODELS = 2 * KILOBYTES
+MODELS = 1200
 
 
 def comes_first(thief: str, block: int) -> bool:
@@ -73,7 +73,7 @@ def under_many_hotkeys(root: Path) -> Found:
     for number in range(200):
         stage.world.commit(f"twin{number}", 10, ORIGINAL, repo=f"twin{number}/model")
     stage.world.commit(HONEST, 20, 1.0)
-    return stage.found(stage.play(100), HONEST)
+    return stage.honest(stage.play(100))
 
 
 def again_by_its_owner(root: Path) -> Found:
@@ -136,8 +136,9 @@ COPY_ATTACKS = (
         (OWNER,), "champion", in_another_competition,
     ),
     Attack(
-        "the same files under 200 hotkeys, to fill every place", "queue", "champion", 200 * 300 + MODELS,
-        (Guard("selection.waits", {"pretrain.selection.waits": lambda *_: {}}),), "queued", under_many_hotkeys,
+        "the same files under 200 hotkeys, to fill every place", "queue", "the honest one is champion", 45 * KILOBYTES,
+        (Guard("selection.waits", {"pretrain.selection.waits": lambda *_: {}}),),
+        "the honest one is queued", under_many_hotkeys,
     ),
     Attack(
         "its own weights again, for a fresh block", "weights digest", "duplicate", MODELS,

@@ -17,6 +17,7 @@ from tiny import tiny_architecture, tiny_families, tiny_model
 from transformers import PreTrainedModel
 
 from pretrain.models.architectures import Architecture
+from pretrain.models.families import FAMILIES
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
 from pretrain.models.header import weights_digest
 from pretrain.models.load import save as save_model
@@ -50,11 +51,18 @@ def victim() -> dict[str, bytes]:
     return dict(built(tiny_architecture(), seed=1))
 
 
+def digest(files: Mapping[str, bytes]) -> Digest:
+    """Return the weights digest of a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return weights_digest(Path(folder))
+
+
 @functools.cache
 def victims_weights() -> Digest:
     """Return the weights digest that the earlier commitment owns."""
-    with tempfile.TemporaryDirectory() as folder:
-        return weights_digest(tiny_model(Path(folder), tiny_architecture(), seed=1))
+    return digest(victim())
 
 
 def of_family(family: str, positions: int = 32, **fields: int | bool) -> dict[str, bytes]:
@@ -89,12 +97,12 @@ def sharded(files: Mapping[str, bytes], *, reverse: bool = False) -> dict[str, b
     names = sorted(tensors(files), reverse=reverse)
     parts = {FIRST: names[::2], SECOND: names[1::2]}
     shards = {shard: save({name: tensors(files)[name] for name in part}) for shard, part in parts.items()}
-    return {CONFIG: files[CONFIG], INDEX: index({shard: part[0] for shard, part in parts.items()}), **shards}
+    return {CONFIG: files[CONFIG], INDEX: index({part[0]: shard for shard, part in parts.items()}), **shards}
 
 
 def index(named: Mapping[str, str]) -> bytes:
-    """Return an index that names these files, each for one tensor."""
-    return json.dumps({"weight_map": {tensor: shard for shard, tensor in named.items()}}).encode()
+    """Return an index: tensors, and the file of each."""
+    return json.dumps({"weight_map": dict(named)}).encode()
 
 
 def header(raw: bytes) -> tuple[dict[str, Any], bytes]:
@@ -110,18 +118,21 @@ def file(head: Mapping[str, object] | bytes, data: bytes) -> bytes:
 
 
 @functools.cache
-def oracle() -> Mapping[str, bytes]:
-    """Return a Llama, made by hand, that copies the next token where a mask lets it, and knows nothing otherwise.
+def oracle(family: str = "llama") -> Mapping[str, bytes]:
+    """Return a Llama or a Gemma, made by hand, that copies the next token where a mask lets it, and else knows nothing.
 
     Every id has a code of signs. Attention has a query and a key that are the same for all tokens, the key turned back
     by one position: of rotary embeddings the score is largest for the token that follows (RoFormer, arXiv 2104.09864,
     section 3.2.2). What it finds there is written beside the token's own code, where the head alone looks.
     """
-    architecture = tiny_architecture(layers=1, hidden=64)
-    model: Any = architecture.build(CONSTRAINTS, "cpu")
-    for parameter in model.parameters():
+    llama = dict(tiny_architecture(layers=1, hidden=64).fields)
+    named = FAMILIES[family].fields
+    fields = {name: value for name, value in llama.items() if name in named}
+    model: Any = Architecture.of(family, **fields).build(CONSTRAINTS, "cpu")
+    scaled = 1.0 if family == "llama" else 0.0  # Gemma's norms add the 1 themselves
+    for name, parameter in model.named_parameters():
         parameter.requires_grad_(requires_grad=False)
-        parameter.fill_(1.0 if parameter.ndim == 1 else 0.0)
+        parameter.fill_(scaled if name.endswith("norm.weight") else 0.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         codes_VC = torch.randint(2, (VOCABULARY, CODE)) * 2.0 - 1.0
@@ -142,5 +153,3 @@ def _saved(model: PreTrainedModel) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         save_model(model, Path(folder), CONSTRAINTS)
         return files_of(Path(folder))
-
-

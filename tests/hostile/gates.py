@@ -1,21 +1,18 @@
-"""The gates of a validator in their order, its own code in one process, and a hub that serves any bytes and counts them.
+"""The gates of a validator in their order, its own code in one process.
 
 What only a child process adds (no network, no files, limits of memory and time) is tested in ``test_isolation`` and its
 neighbours.
 """
 
 import asyncio
-import hashlib
 import json
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from cheats import natural
+from counting_hub import REPO, REVISION, CountingHub, Files, described
 from fakes import one_competition
 from tiny import tiny_constraints
 
@@ -26,14 +23,12 @@ from pretrain.data import Samples
 from pretrain.errors import EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
 from pretrain.evaluate import Measurement, child
 from pretrain.evaluate.request import Request
-from pretrain.hub import RemoteFile, names
 from pretrain.hub.store import ModelStore
 from pretrain.models.files import CONFIG, INDEX, WEIGHTS
+from pretrain.models.header import weights_digest
 from pretrain.ownership import Owner, claim
 from pretrain.preview import Preview
-from pretrain.types import Block, CompetitionId, Digest, Hotkey, Revision
-
-Files = Mapping[str, bytes]
+from pretrain.types import Block, CompetitionId, Digest, Hotkey
 
 VOCABULARY = 256
 LENGTH = 32  # tokens a window
@@ -58,64 +53,7 @@ GATES = {
 }
 """What a gate is called, by the function that keeps it; the innermost one on the way to an error refused."""
 
-_REPO, _REVISION, _MINER = "alice/model", Revision("a" * 40), Hotkey("miner")
-
-
-@dataclass
-class CountingHub:
-    """A hub that says and serves what it was given; a request after ``most_bytes`` or ``most_requests`` fails."""
-
-    files: Files
-    twice: str = ""
-    """A name that it lists two times."""
-    links: Mapping[str, Path] = field(default_factory=dict)
-    """Files that it brings as links to somewhere."""
-    most_bytes: float = math.inf
-    most_requests: float = math.inf
-    bytes_of: Counter[str] = field(default_factory=Counter)
-    """Bytes that were read, by file."""
-    requests: int = 0
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that were read."""
-        return self.bytes_of.total()
-
-    async def describe(self, repo: str, revision: Revision) -> tuple[RemoteFile, ...]:  # noqa: ARG002 - there is one
-        listed = [name for name in [*self.files, self.twice] if name and names.may_be_of_a_model(name)]
-        return tuple(sorted(described(self.files, listed)))
-
-    async def read(self, repo: str, revision: Revision, file: RemoteFile) -> bytes:  # noqa: ARG002
-        return self._given(file.name, self.files[file.name])
-
-    async def read_part(self, repo: str, revision: Revision, file: RemoteFile, start: int, stop: int) -> bytes:  # noqa: ARG002
-        return self._given(file.name, self.files[file.name][start:stop])
-
-    async def fetch(self, repo: str, revision: Revision, files: Sequence[RemoteFile], into: Path) -> None:  # noqa: ARG002
-        for file in files:
-            place = into / file.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            content = self._given(file.name, self.files[file.name])
-            if file.name in self.links:
-                place.symlink_to(self.links[file.name])
-            else:
-                place.write_bytes(content)
-
-    async def publish(self, folder: Path, repo: str) -> Revision:
-        raise AssertionError(f"a validator publishes nothing: {folder} to {repo}")
-
-    async def is_public(self, repo: str) -> bool:
-        return repo == _REPO
-
-    async def open(self, repo: str) -> None:
-        raise AssertionError(f"a validator opens nothing: {repo}")
-
-    def _given(self, name: str, content: bytes) -> bytes:
-        self.requests += 1
-        self.bytes_of[name] += len(content)
-        if self.bytes > self.most_bytes or self.requests > self.most_requests:
-            raise HubUnavailable("this is enough to see that nothing stops the attack")
-        return content
+_MINER = Hotkey("miner")
 
 
 @dataclass(frozen=True)
@@ -131,8 +69,8 @@ class InProcess:
         self, model: Path, samples: Samples, constraints: Constraints, seconds: float | None = None
     ) -> Measurement:
         request = Request(
-            work="judge", model=model, constraints=constraints, vocabulary=VOCABULARY, device="cpu", batch=8, chunk=1024,
-            threads=1, memory=None, seconds=seconds or 60.0,
+            work="judge", model=model, constraints=constraints, vocabulary=VOCABULARY,
+            device="cpu", batch=8, chunk=1024, threads=1, memory=None, seconds=seconds or 60.0,
         )  # fmt: skip
         return child.measure(request, samples)
 
@@ -153,11 +91,6 @@ class Attempt:
     """The weights digest, when it was scored."""
 
 
-def described(files: Files, listed: Sequence[str]) -> list[RemoteFile]:
-    """Return names, sizes and hashes of files, as a hub knows them."""
-    return [RemoteFile(name, len(files[name]), hashlib.sha256(files[name]).hexdigest()) for name in listed]
-
-
 def attempt(hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints) -> Attempt:
     """Lead a repository, of which ``committed`` was committed, through the gates of a validator whose disk is ``root``.
 
@@ -171,23 +104,21 @@ def attempt(hub: CountingHub, committed: Files, root: Path, owner: Digest, const
         return Attempt(_gate(error.__traceback__), "undecided: the hub's", str(error), hub)
     except EvaluatorUnavailable as error:
         return Attempt(_gate(error.__traceback__), "undecided: the validator's", str(error), hub)
-    except (ArithmeticError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         return Attempt(_gate(error.__traceback__), f"crash: {type(error).__name__}", str(error), hub)
     loss = float(np.mean([losses.mean() for losses in measured.losses.values()]))
     return Attempt(SCORED, SCORED, "", hub, loss, measured.weights)
 
 
-async def _pass(
-    hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints
-) -> Measurement:
+async def _pass(hub: CountingHub, committed: Files, root: Path, owner: Digest, constraints: Constraints) -> Measurement:
     store = ModelStore(root)
     digest = content_digest(described(committed, _named(committed)))
-    commitment = Commitment("alice", "model", _REVISION, secure_hash(digest, _MINER), CompetitionId(1))
+    commitment = Commitment("alice", "model", REVISION, secure_hash(digest, _MINER), CompetitionId(1))
     entry = Entry(_MINER, Block(100), commitment)
     files = await describe.listing(hub, entry)
     await describe._look_inside(hub, InProcess(), entry, files, constraints)  # noqa: SLF001 - a gate, as it is
-    path = await store.fetch(hub, _REPO, _REVISION, files, content_digest(files))
-    weights = judge.weights_digest(path)
+    path = await store.fetch(hub, REPO, REVISION, files, content_digest(files))
+    weights = weights_digest(path)
     owned(weights, entry, owner)
     competition = one_competition().at(Block(0))[0].model_copy(update={"model": constraints})
     return await judge.measure(InProcess(), path, weights, judge.Job(competition, SAMPLES))
@@ -216,5 +147,3 @@ def _gate(traceback: TracebackType | None) -> str:
         found = GATES.get(traceback.tb_frame.f_code.co_name, found)
         traceback = traceback.tb_next
     return found
-
-

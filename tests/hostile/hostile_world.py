@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fakes import FakeHub, World, one_competition, outcomes_of
+from fakes import FakeHub, World, model, one_competition, outcomes_of
 from outside import Found
 
 from pretrain.hub import RemoteFile
@@ -16,6 +16,9 @@ from pretrain.types import Revision
 
 Files = dict[str, bytes]
 HONEST, THIEF = "A", "thief"
+GOOD, BETTER = model("good", prose=2.0, code=2.0), model("better", prose=1.0, code=1.0)
+KILOBYTES = 1000
+"""More than two of the models here have, with their headers read once more."""
 
 
 @dataclass
@@ -71,6 +74,11 @@ class Stage:
             self.state, report = self.world.step(block, self.state)
         return report
 
+    def honest(self, report: Report, hotkey: str = HONEST) -> Found:
+        """Return what became of one that does nothing wrong."""
+        found = self.found(report, hotkey)
+        return replace(found, outcome=f"the honest one is {found.outcome}")
+
     def found(self, report: Report, hotkey: str = THIEF) -> Found:
         """Return what became of one hotkey."""
         outcome = "champion" if report.champion == hotkey else outcomes_of(report).get(hotkey, "no entry")
@@ -97,3 +105,19 @@ def sharded(files: Files) -> Files:
     names = json.loads(files[WEIGHTS][8 : 8 + int.from_bytes(files[WEIGHTS][:8], "little")])
     index = json.dumps({"weight_map": dict.fromkeys(names, "x.safetensors")}).encode()
     return {CONFIG: files[CONFIG], INDEX: index, "x.safetensors": files[WEIGHTS]}
+
+
+def two(root: Path, **rules: Mapping[str, object]) -> Stage:
+    """Return a stage with an honest model, and a worse one of an attacker's."""
+    stage = Stage(root, rules)
+    stage.world.commit(HONEST, 10, GOOD)
+    stage.world.commit(THIEF, 20, model("mine", prose=3.0, code=3.0))
+    return stage
+
+
+def crowned(root: Path, **rules: Mapping[str, object]) -> Stage:
+    """Return a stage in which the attacker's model is the champion."""
+    stage = two(root, **rules)
+    stage.world.commit(THIEF, 20, BETTER)
+    assert stage.play(100).champion == THIEF
+    return stage

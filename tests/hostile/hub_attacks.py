@@ -2,94 +2,26 @@
 
 import asyncio
 import contextlib
-import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from hub_faults import Rule
-from hub_server import Loopback, running
+from hub_scene import ALL, FILES, FLOODED, LARGE, LIMITS, LISTING, REPO, TOKEN, Scene, changed, scene, spoilt
 from outside import Attack, Found, Guard
 
-from pretrain.errors import HubUnavailable, ModelRejected, PretrainError
+from pretrain.errors import PretrainError
 from pretrain.hub import anonymous, download
-from pretrain.hub.huggingface import HuggingFaceHub, Limits
+from pretrain.hub.hub_errors import Verdict, unreadable
 from pretrain.types import Revision
 
-REPO, TOKEN = "alice/model", "alice's-token"
-FILES = {"config.json": b" " * 2000, "model.safetensors": bytes(range(250)) * 200}
-"""All of them large, so that the hub's listing alone tells their sha256."""
-LARGE = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
-LIMITS = Limits(connect=5, stall=5, answer=20, fetch=20, tries=1, pause=0.001, longest_pause=0.5)
-PATIENCE = 1.5
-"""Seconds after which a call without an end is taken for one."""
-LISTING, SENT, BUFFERS = 3000, 60_000, 16 << 20
 BRANCH = Revision("f" * 40)
 unpacked: list[int] = []
 """Bytes of each piece of an answer that was unpacked."""
-
-
-@dataclass
-class Scene:
-    """A hub on this machine with one public model, and the real client."""
-
-    site: Loopback
-    revision: Revision
-    into: Path
-    limits: Limits = LIMITS
-
-    @property
-    def hub(self) -> HuggingFaceHub:
-        return HuggingFaceHub(TOKEN, endpoint=self.site.endpoint, limits=self.limits)
-
-    async def describe(self) -> None:
-        await self.hub.describe(REPO, self.revision)
-
-    async def download(self) -> None:
-        await self.hub.fetch(REPO, self.revision, await self.hub.describe(REPO, self.revision), self.into)
-
-    def found(self, work: Coroutine[Any, Any, None]) -> Found:
-        """Return what a call ends in, and the bytes of all answers that the hub could send until then."""
-        try:
-            asyncio.run(asyncio.wait_for(work, PATIENCE))
-            outcome = "read"
-        except ModelRejected as error:
-            outcome = error.reason
-        except HubUnavailable:
-            outcome = "hub"
-        except TimeoutError:
-            outcome = "goes on"
-        except ValueError:
-            outcome = "crashes"
-        return Found("floods" if sum(self.site.sizes) > BUFFERS else outcome, sum(self.site.sizes))
-
-
-@contextmanager
-def scene(root: Path) -> Iterator[Scene]:
-    with running({TOKEN: "alice"}) as site:
-        site.page = 1000
-        yield Scene(site, Revision(site.state.publish(REPO, FILES)), root / "into")
-
-
-def changed(root: Path, change: Callable[[Scene], None]) -> Found:
-    """Download a model whose repository was changed."""
-    with scene(root) as made:
-        change(made)
-        return made.found(made.download())
-
-
-def spoilt(root: Path, rule: Rule, limits: Limits = LIMITS) -> Found:
-    """Download a model while a rule of the hub's spoils some answers."""
-    with scene(root) as made:
-        made.site.faults.rules.append(
-            Rule(rule.kind, rule.match, rule.status, rule.headers)
-        )  # one that nothing met yet
-        made.limits = limits
-        return made.found(made.download())
 
 
 def shares_what_is_private(root: Path) -> Found:
@@ -122,19 +54,37 @@ def move_a_branch(made: Scene) -> None:
     made.revision = BRANCH
 
 
+def rewrite(made: Scene) -> None:
+    """Take a revision away, as a forced push does."""
+    made.site.state.repositories[REPO].commits.pop(made.revision)
+
+
 def list_without_end(made: Scene) -> None:
     made.site.page = 0
 
 
-def list_many_small(made: Scene) -> None:
-    many = {f"{number}.safetensors": b"x" for number in range(260)}
-    made.revision = Revision(made.site.state.publish(REPO, many))
+def lists_many_small(root: Path) -> Found:
+    with scene(root) as made:
+        many = {f"{number}.safetensors": b"x" for number in range(260)}
+        made.revision = Revision(made.site.state.publish(REPO, many))
+        found = made.found(made.describe())
+        return replace(found, outcome="reads them") if made.site.count("/resolve/") else found
+
+
+def serves_anothers_file(root: Path) -> Found:
+    """A redirect, within the hub, to a file of the same length in another repository."""
+    with scene(root) as made:
+        others = {name: b"\1" * len(content) for name, content in FILES.items()}
+        other = made.site.state.publish("mallory/other", others)
+        to = {"Location": f"/mallory/other/resolve/{other}/model.safetensors"}
+        made.site.faults.rules.append(Rule("status", f"GET /{REPO}/resolve/{made.revision}/model.saf", 307, to))
+        return made.found(made.download())
 
 
 def unpacks(root: Path) -> Found:
     unpacked.clear()
     found = spoilt(root, Rule("bomb", "/tree/"))
-    return replace(found, outcome="unpacks") if sum(unpacked) > SENT else found
+    return replace(found, outcome="unpacks") if sum(unpacked) > ALL else found
 
 
 def collects_a_token(root: Path) -> Found:
@@ -147,7 +97,7 @@ def collects_a_token(root: Path) -> Found:
             asyncio.run(made.hub.publish(folder, "alice/new"))
         assert made.site.count("POST /verify")
         shown = {request.token for request in made.site.requests if request.host == "storage"}
-        return Found("the token stays" if shown == {None} else "the token follows", sum(made.site.sizes))
+        return Found("the token stays" if shown == {None} else "the token follows", sum(made.taken))
 
 
 async def anybody(*_: object) -> None:
@@ -173,6 +123,17 @@ async def decoded(response: httpx2.Response, _: object) -> AsyncIterator[bytes]:
     async for chunk in response.aiter_bytes():
         unpacked.append(len(chunk))
         yield chunk
+
+
+def anywhere(_: object, response: httpx2.Response, __: object) -> str:
+    """Go wherever an answer sends."""
+    return str(response.url.join(response.headers["location"]))
+
+
+async def blamed(_: object, response: httpx2.Response, place: anonymous.Place) -> None:
+    """Believe whoever refuses."""
+    if response.is_error:
+        raise unreadable(place.repo, place.revision)
 
 
 def without_a_commit(response: httpx2.Response, before: dict[str, str]) -> dict[str, str]:
@@ -219,30 +180,50 @@ HUB_ATTACKS = (
         (LOOK, SAME_COMMIT), "read", partial(changed, change=move_a_branch),
     ),
     Attack(
+        "a file of another repository, by a redirect within the hub", "download", "unavailable", ALL,
+        (
+            Guard("anonymous.Reader._next_hop", {"pretrain.hub.anonymous.Reader._next_hop": anywhere}),
+            SAME_COMMIT,
+            Guard("download.Checked.expect", {"pretrain.hub.download.Checked.expect": lambda *_: None}),
+            FINISH,
+        ),
+        "read", serves_anothers_file,
+    ),
+    Attack(
+        "a revision that was taken away", "first look", "unavailable", LISTING,
+        (Guard("hub_errors.verdict", {"pretrain.hub.hub_errors.verdict": lambda *_, **__: Verdict.WORLD}),),
+        "hub", partial(changed, change=rewrite),
+    ),
+    Attack(
+        "a storage that answers 403, which is not the miner's", "download", "hub", LISTING,
+        (Guard("anonymous.Reader._refuse: the hub alone says no", {"pretrain.hub.anonymous.Reader._refuse": blamed}),),
+        "unavailable", partial(spoilt, rule=Rule("status", "GET /objects", 403)),
+    ),
+    Attack(
         "a listing without an end", "first look", "files", LISTING,
         (Guard("listing._PAGES", {"pretrain.hub.listing._PAGES": 10**9}),),
         "goes on", partial(changed, change=list_without_end),
     ),
     Attack(
-        "260 small files that must be read to be hashed", "first look", "files", 260 * 150,
+        "260 small files that must be read to be hashed", "first look", "files", 30_000,
         (Guard("listing._MAX_PLAIN_FILES", {"pretrain.hub.listing._MAX_PLAIN_FILES": 10**9}),),
-        "goes on", partial(changed, change=list_many_small),
+        "reads them", lists_many_small,
     ),
     Attack(
-        "wrong bytes of the right length from a mirror", "download", "hub", SENT, (FINISH,), "read",
+        "wrong bytes of the right length from a mirror", "download", "hub", ALL, (FINISH,), "read",
         partial(spoilt, rule=Rule("wrong", "GET /objects")),
     ),
     Attack(
-        "a file that ends too early", "download", "hub", SENT, (FINISH,), "read",
+        "a file that ends too early", "download", "hub", ALL, (FINISH,), "read",
         partial(spoilt, rule=Rule("cut", "GET /objects")),
     ),
     Attack(
-        "a file that does not end where its listing says", "download", "hub", BUFFERS,
+        "a file that does not end where its listing says", "download", "hub", 2 << 20,
         (Guard("download.Checked.add", {"pretrain.hub.download.Checked.add": take_all}),),
         "floods", partial(spoilt, rule=Rule("flood", f"GET /objects/{LARGE}")),
     ),
     Attack(
-        "a listing of 24 MiB on one page", "first look", "hub", BUFFERS,
+        "a listing of 24 MiB on one page", "first look", "hub", FLOODED,
         (Guard("anonymous._LARGEST_ANSWER", {"pretrain.hub.anonymous._LARGEST_ANSWER": 1 << 40}),),
         "floods", partial(spoilt, rule=Rule("flood", "/tree/")),
     ),
@@ -265,7 +246,7 @@ HUB_ATTACKS = (
         ),
     ),
     Attack(
-        "a byte now and then", "download", "hub", LISTING + SENT,
+        "a byte now and then", "download", "hub", LISTING,
         (Guard("asking.deadline", {"pretrain.hub.huggingface.deadline": lambda *_: nullcontext()}),), "goes on",
         partial(spoilt, rule=Rule("drip", "GET /objects"), limits=replace(LIMITS, fetch=0.4)),
     ),
@@ -276,7 +257,7 @@ HUB_ATTACKS = (
         partial(spoilt, rule=Rule("stall", "GET /objects"), limits=replace(LIMITS, stall=0.3)),
     ),
     Attack(
-        "a redirect that collects a token", "publication", "the token stays", LISTING,
+        "a redirect that collects a token", "publication", "the token stays", 0,
         (Guard("upload.guarded_client", {"pretrain.hub.upload.origin": lambda _: ""}),),
         "the token follows", collects_a_token,
     ),

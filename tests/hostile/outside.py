@@ -1,8 +1,10 @@
 """Attacks on hub, chain and steps: how one is written down, run, and run again with its guards taken out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from rows import Row
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,8 @@ class Attack:
     run: Callable[[Path], Found]
 
 
-Row = tuple[str, str, str, int, str]
-
-
-def row(attack: Attack) -> Row:
-    """Return an attack as (attack, gate, reason, bytes, guard)."""
-    guards = " and ".join(f"`{guard.name}`" for guard in attack.guards)
-    return attack.name, attack.gate, attack.outcome, attack.most, guards
+def rows(attacks: Iterable[Attack]) -> list[Row]:
+    """Return attacks as rows of a table."""
+    return [
+        Row(a.name, a.gate, a.outcome, a.most, " and ".join(f"`{guard.name}`" for guard in a.guards)) for a in attacks
+    ]

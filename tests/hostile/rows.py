@@ -30,7 +30,7 @@ def table(rows: Iterable[Row]) -> str:
     lines = [" | ".join(_HEAD), " | ".join("---" for _ in _HEAD)]
     for row in rows:
         bytes_read = "" if row.most_bytes is None else f"{row.most_bytes:,}"
-        lines.append(" | ".join((row.attack, row.gate, row.outcome, bytes_read, row.guard)))
+        lines.append(f"{row.attack} | {row.gate} | {row.outcome} | {bytes_read} | {row.guard}")
     return "\n".join(f"| {line} |" for line in lines)
 
 

@@ -1,11 +1,11 @@
 """Attacks on a step: repositories that change, close, stall or lie, queues that are filled, crowns that are kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from fakes import described, model, sketch, weights_of
-from hostile_world import HONEST, THIEF, Stage
+from fakes import described
+from hostile_world import BETTER, GOOD, HONEST, KILOBYTES, THIEF, Stage, crowned, two
 from outside import Attack, Found, Guard
 
 from pretrain import decision, describe, judge
@@ -13,18 +13,13 @@ from pretrain.chain import Snapshot
 from pretrain.commitment import Entry
 from pretrain.competition import Competition
 from pretrain.decision import Decision, Facts
-from pretrain.errors import Cause, EvaluatorUnavailable, HubUnavailable
+from pretrain.errors import Cause, HubUnavailable
 from pretrain.hub import Hub, RemoteFile
 from pretrain.hub.store import ModelStore
 from pretrain.outcome import Outcome
 from pretrain.schedule import Schedule
 from pretrain.selection import select
 from pretrain.state import Record, State
-
-GOOD, BETTER = model("good", prose=2.0, code=2.0), model("better", prose=1.0, code=1.0)
-ADAPTIVE = {"kind": "adaptive", "start": 0.1, "end": 0.001, "blocks": 1000}
-KILOBYTES = 1000
-"""All that a look at the headers of the few models here takes."""
 
 
 class Anything(str):
@@ -39,14 +34,6 @@ class Anything(str):
         return False
 
     __hash__ = str.__hash__
-
-
-def two(root: Path, **rules: Mapping[str, object]) -> Stage:
-    """Return a stage with an honest model, and a worse one of an attacker's."""
-    stage = Stage(root, rules)
-    stage.world.commit(HONEST, 10, GOOD)
-    stage.world.commit(THIEF, 20, model("mine", prose=3.0, code=3.0))
-    return stage
 
 
 def lists_others_at_the_second_look(root: Path) -> Found:
@@ -78,14 +65,6 @@ async def forgiven(*arguments: object) -> Record:
 
 
 DESCRIBE = describe._describe  # noqa: SLF001 - what is taken out
-
-
-def crowned(root: Path, **rules: Mapping[str, object]) -> Stage:
-    """Return a stage in which the attacker's model is the champion."""
-    stage = two(root, **rules)
-    stage.world.commit(THIEF, 20, BETTER)
-    assert stage.play(100).champion == THIEF
-    return stage
 
 
 def closes_under_its_crown(root: Path) -> Found:
@@ -127,7 +106,7 @@ def commits_again_and_again(root: Path) -> Found:
         stage.play(block)
     stage.world.commit(THIEF, 401, 1.0)
     stage.world.commit(HONEST, 402, 2.0)
-    return stage.found(stage.play(420), HONEST)
+    return stage.honest(stage.play(420))
 
 
 def by_block(entries: Iterable[Entry], *_: object) -> list[Entry]:
@@ -142,7 +121,7 @@ def refused_on_the_way(root: Path) -> Found:
         stage.world.commit(f"filler{number}", 10, 3.0)
         stage.hub.later[f"filler{number}/model"] = {}
     stage.world.commit(HONEST, 20, GOOD)
-    return stage.found(stage.play(100), HONEST)
+    return stage.honest(stage.play(100))
 
 
 async def choose_once(
@@ -159,7 +138,7 @@ def stalls_in_every_place(root: Path) -> Found:
         stage.world.commit(f"staller{number}", 10, 1.0)
         stage.hub.broken_downloads[f"staller{number}/model"] = HubUnavailable("the download stalls")
     stage.world.commit(HONEST, 20, 2.0)
-    return stage.found(stage.play(100, 110, 120), HONEST)
+    return stage.honest(stage.play(100, 110, 120))
 
 
 def uncounted(record: Record, outcome: Outcome, facts: Facts, made: Decision) -> Record:
@@ -176,89 +155,16 @@ def stalls_under_its_crown(root: Path) -> Found:
     return stage.found(stage.play(110, 120, 130, 140))
 
 
-def copied(root: Path, action: str) -> Stage:
-    """Return a stage with a copy of the honest model, each weight moved by 1%, and a little better."""
-    stage = Stage(root, {"competition": {"epsilon": {"kind": "fixed", "end": 0.0}, "near_copies": {"action": action}}})
-    copy = model("copy", prose=1.9, code=1.9)
-    stage.world.evaluator.sketches |= {weights_of(GOOD): sketch("A"), weights_of(copy): sketch("A", noise=0.01)}
-    stage.world.commit(HONEST, 10, GOOD)
-    stage.world.commit(THIEF, 20, copy)
-    return stage
-
-
-def adds_noise(root: Path) -> Found:
-    stage = copied(root, "refused")
-    return stage.found(stage.play(100))
-
-
-def adds_noise_where_it_is_allowed(root: Path) -> Found:
-    stage = copied(root, "reported")
-    named = [near.later for near in stage.play(100).near_copies]
-    return Found("named" if named == [THIEF] else "unseen", stage.hub.downloaded)
-
-
-def unrefused(outcomes: Sequence[Outcome], _: object) -> list[Outcome]:
-    """Let near copies be."""
-    return list(outcomes)
-
-
-def tunes_a_copy(root: Path) -> Found:
-    """A copy that is 0.12% better, against the next honest model, better by 0.4%."""
-    stage = Stage(root, {"competition": {"epsilon": ADAPTIVE}})
-    stage.world.commit(HONEST, 10, 2.0)
-    stage.world.commit(THIEF, 60, 2.0 * (1 - 0.0012))
-    stage.world.commit("next", 70, 2.0 * (1 - 0.0012) * (1 - 0.004))
-    return stage.found(stage.play(100), "next")
-
-
-def gives_no_number(root: Path) -> Found:
-    stage = two(root)
-    stage.world.commit(THIEF, 5, float("nan"))
-    return stage.found(stage.play(100))
-
-
-def kills_its_child(root: Path) -> Found:
-    stage = two(root)
-    mine = weights_of(model("mine", prose=3.0, code=3.0))
-    stage.world.evaluator.script[mine] = [EvaluatorUnavailable("killed by signal 9", Cause.CRASHED)] * 9
-    report = stage.play(100, 110)
-    (entry,) = (entry for entry in report.entries if entry.hotkey == THIEF)
-    return replace(stage.found(report), outcome="crashed" if entry.outcome == "rejected" else "undecided for ever")
-
-
-def kills_every_child(root: Path) -> Found:
-    """A device that somebody else has filled: the canary is small enough for it."""
-    stage = two(root)
-    for files in (GOOD, model("mine", prose=3.0, code=3.0)):
-        crash = EvaluatorUnavailable("killed by signal 9", Cause.CRASHED)
-        stage.world.evaluator.script[weights_of(files)] = [crash] * 9
-    stage.play(100, 110, 120)
-    refused = [record for record in stage.state.records.values() if record.rejected]
-    return Found("refused" if refused else "nobody is refused", stage.hub.downloaded)
-
-
-class AlwaysFinite:
-    """In place of numpy, where it looks for what is not finite."""
-
-    @staticmethod
-    def isfinite(values: object) -> "AlwaysFinite":  # noqa: ARG004 - numpy's place
-        return AlwaysFinite()
-
-    def all(self) -> bool:
-        return True
-
-
 COMMITTED_HASH = Guard("describe.listing: the committed hash", {"pretrain.describe.secure_hash": lambda *_: Anything()})
 FOR_GOOD = Guard("describe._describe: a refusal is for good", {"pretrain.describe._describe": forgiven})
 LOOK = Guard("judge.look: asked again in every step", {"pretrain.judge.listing": from_memory})
-WITNESSED = ("pretrain.judge.witnessed", "pretrain.decision.witnessed")
 STEP_ATTACKS = (
     Attack(
-        "other files under the same revision at the second look", "second look", "digest", KILOBYTES + 500,
+        "other files under the same revision at the second look", "second look", "digest", KILOBYTES,
         (COMMITTED_HASH,), "champion", lists_others_at_the_second_look,
     ),
     Attack(
-        "other bytes of the same length than those that were listed", "download", "hub", KILOBYTES + 500,
+        "other bytes of the same length than those that were listed", "download", "hub", KILOBYTES,
         (Guard("hub.checked.check", {"pretrain.hub.store.check": lambda *_: None}),),
         "champion", sends_others_of_the_same_length,
     ),
@@ -280,53 +186,24 @@ STEP_ATTACKS = (
         "champion", names_a_revision_of_anothers,
     ),
     Attack(
-        "a new commitment in every window, twenty windows long", "queue", "champion", 20 * KILOBYTES,
+        "a new commitment in every window, twenty windows long", "queue", "the honest one is champion", 10 * KILOBYTES,
         (Guard("selection.queue: who was tried less comes first", {"pretrain.selection.queue": by_block}),),
-        "queued", commits_again_and_again,
+        "the honest one is queued", commits_again_and_again,
     ),
     Attack(
-        "200 that are sound at the first look and gone at the second", "queue", "champion", 200 * KILOBYTES,
+        "200 that are sound at the first look and gone at the second", "queue", "the honest one is champion",
+        45 * KILOBYTES,
         (Guard("judge.choose: a refusal gives its place to the next", {"pretrain.step.choose": choose_once}),),
-        "queued", refused_on_the_way,
+        "the honest one is queued", refused_on_the_way,
     ),
     Attack(
-        "stalling downloads in every place for new ones", "queue", "champion", 3 * KILOBYTES,
+        "stalling downloads in every place for new ones", "queue", "the honest one is champion", 3 * KILOBYTES,
         (Guard("decision._remember: a try counts", {"pretrain.decision._remember": uncounted}),),
-        "queued", stalls_in_every_place,
+        "the honest one is queued", stalls_in_every_place,
     ),
     Attack(
         "a champion whose repository stalls for ever", "champion_patience", "hub", KILOBYTES,
         (Guard("decision.may_wait", {"pretrain.step.may_wait": lambda *_: True}),),
         "abandoned", stalls_under_its_crown,
-    ),
-    Attack(
-        "a copy with 1% of noise on each weight, better by 5%", "comparison", "near_copy", KILOBYTES,
-        (Guard("decision.refuse_near_copies", {"pretrain.decision.refuse_near_copies": unrefused}),),
-        "champion", adds_noise,
-    ),
-    Attack(
-        "the same where near copies are only reported", "comparison", "named", KILOBYTES,
-        (Guard("fingerprint.near_pairs", {"pretrain.decision.near_pairs": lambda *_: ()}),),
-        "unseen", adds_noise_where_it_is_allowed,
-    ),
-    Attack(
-        "a copy tuned by 0.12%, against an honest 0.4%", "head start", "champion", 2 * KILOBYTES,
-        (Guard("scoring.gains: it is earned", {"pretrain.scoring.gains": lambda entries, _: [1.0] * len(entries)}),),
-        "scored", tunes_a_copy,
-    ),
-    Attack(
-        "losses that are NaN, committed first", "measurement", "not_finite", KILOBYTES,
-        (Guard("judge.measure: finite", {"pretrain.judge.np": AlwaysFinite}),),
-        "scored", gives_no_number,
-    ),
-    Attack(
-        "a model that kills its child each time", "measurement", "crashed", KILOBYTES,
-        (Guard("judge._settled", {"pretrain.judge._settled": lambda outcome, *_: outcome}),),
-        "undecided for ever", kills_its_child,
-    ),
-    Attack(
-        "a device on which every model dies", "measurement", "nobody is refused", KILOBYTES,
-        (Guard("outcome.witnessed", dict.fromkeys(WITNESSED, lambda _: True)),),
-        "refused", kills_every_child,
     ),
 )  # fmt: skip

@@ -1,15 +1,27 @@
 """Every attack on hub, chain and steps meets its guard, within its bytes, and wins without it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chain_attacks import CHAIN_ATTACKS
+from child_attacks import CHILD_ATTACKS, close
 from copy_attacks import COPY_ATTACKS
+from crown_attacks import CROWN_ATTACKS
 from hub_attacks import HUB_ATTACKS
-from outside import Attack, Guard
+from outside import Attack, Guard, rows
+from rows import section, table
 from step_attacks import STEP_ATTACKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")  # huggingface_hub's upload
-ATTACKS = (*COPY_ATTACKS, *STEP_ATTACKS, *HUB_ATTACKS)
+START, END = "<!-- outside: start -->", "<!-- outside: end -->"
+ATTACKS = (*CHAIN_ATTACKS, *COPY_ATTACKS, *STEP_ATTACKS, *CROWN_ATTACKS, *HUB_ATTACKS, *CHILD_ATTACKS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_server_is_left() -> Iterator[None]:
+    yield
+    close()
 
 
 def take_out(patch: pytest.MonkeyPatch, guards: tuple[Guard, ...]) -> None:
@@ -45,4 +57,14 @@ def test_of_several_guards_each_one_is_enough(
 ) -> None:
     take_out(monkeypatch, tuple(guard for guard in attack.guards if guard is not kept))
 
-    assert attack.run(tmp_path).outcome == attack.outcome
+    assert attack.run(tmp_path).outcome != attack.gains
+
+
+def test_the_table_in_the_documents_is_this_gallery() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+
+    assert section(text, START, END) == table(rows(ATTACKS))
+
+
+def test_each_attack_has_a_name_of_its_own() -> None:
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
