@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from pretrain.chain import Snapshot
 from pretrain.commitment import Entry, content_digest, secure_hash
@@ -16,7 +17,8 @@ from pretrain.ownership import claim, precedence
 from pretrain.preview import preview
 from pretrain.selection import eligible
 from pretrain.state import Record, State
-from pretrain.types import CompetitionId
+from pretrain.together import together
+from pretrain.types import CompetitionId, Digest
 
 AT_ONCE = 8
 """Repositories asked for at the same time."""
@@ -47,8 +49,8 @@ async def describe_all(
 
     Raises EvaluatorUnavailable when this validator cannot look at any model.
 
-    Those that may be judged now in this competition are refused, or left undecided, by what comes back; of the others
-    only a good answer is kept, since their first judged window is still to come.
+    Those that may be judged now in this competition are refused, or left undecided, by what comes back. The others may
+    still be private, since their first judged window is to come; but what a revision holds does not change until then.
     """
     now = frozenset(eligible(snapshot, node.schedule, competition))
     models = {c.competition_id: c.model for c in node.schedule.at(snapshot.block)}
@@ -56,16 +58,18 @@ async def describe_all(
         entry for entry in snapshot.entries if entry.competition in models and _to_describe(state.record(entry), now)
     ]
     gate = asyncio.Semaphore(AT_ONCE)
+    fitting = {(r.entry.competition, r.content) for r in state.records.values() if r.content}
 
     async def one(entry: Entry) -> Record:
+        look = Look(node.hub, node.evaluator, models[entry.competition], fitting)
         async with gate:
-            return await _describe(node.hub, node.evaluator, state.record(entry), models[entry.competition])
+            return await _describe(look, state.record(entry))
 
-    described = await asyncio.gather(*(one(entry) for entry in unknown))
+    described = await together(one(entry) for entry in unknown)
     sound = any(record.content and not state.record(record.entry).content for record in described)
     records = [_settled(record, state.record(record.entry), sound=sound) for record in described]
     answers = tuple(record.undecided is not Cause.HUB for record in records)
-    kept = [record for record in records if record.content or record.entry in now]
+    kept = [r for r in records if r.entry in now or r.content or r.crashes or _is_for_good(r)]
     return refuse_copies(state.with_records(kept), now, snapshot), answers
 
 
@@ -75,12 +79,28 @@ def _to_describe(record: Record, now: frozenset[Entry]) -> bool:
     return record.rejected is None and (record.content is None or waits_for_its_first)
 
 
-async def _describe(hub: Hub, evaluator: Evaluator, record: Record, constraints: Constraints) -> Record:
+def _is_for_good(record: Record) -> bool:
+    """Whether no later window can find it otherwise: its revision holds what it holds."""
+    return record.rejected is not None and record.rejected is not Reason.UNAVAILABLE
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a repository is looked at with."""
+
+    hub: Hub
+    evaluator: Evaluator
+    constraints: Constraints
+    fitting: AbstractSet[tuple[CompetitionId, Digest | None]]
+    """Contents that were found to fit a competition before: they need no second look inside."""
+
+
+async def _describe(look: Look, record: Record) -> Record:
     try:
-        files = await listing(hub, record.entry)
+        files = await listing(look.hub, record.entry)
         content = content_digest(files)
-        if record.content != content:
-            await _look_inside(hub, evaluator, record.entry, files, constraints)
+        if (record.entry.competition, content) not in look.fitting:
+            await _look_inside(look, record.entry, files)
     except ModelRejected as error:
         return replace(record, rejected=error.reason, undecided=None, detail=error.detail)
     except HubUnavailable as error:
@@ -93,20 +113,21 @@ async def _describe(hub: Hub, evaluator: Evaluator, record: Record, constraints:
     return replace(record, content=content, undecided=None, detail="", crashes=crashes)
 
 
-async def _look_inside(
-    hub: Hub, evaluator: Evaluator, entry: Entry, files: Sequence[RemoteFile], constraints: Constraints
-) -> None:
+async def _look_inside(look: Look, entry: Entry, files: Sequence[RemoteFile]) -> None:
     """See that the model is one that the competition allows, by its size, its config and its headers."""
-    total = sum(file.size for file in files)
-    if total > constraints.max_bytes:
-        raise ModelRejected(Reason.FILES, f"{total} bytes; the competition allows {constraints.max_bytes}")
-    commitment = entry.commitment
-    await evaluator.inspect(await preview(hub, commitment.repo, commitment.revision, files), constraints)
+    total, most = sum(file.size for file in files), look.constraints.max_bytes
+    if total > most:
+        raise ModelRejected(Reason.FILES, f"{total} bytes; the competition allows {most}")
+    seen = await preview(look.hub, entry.commitment.repo, entry.commitment.revision, files)
+    await look.evaluator.inspect(seen, look.constraints)
 
 
 def _settled(record: Record, before: Record, *, sound: bool) -> Record:
-    """Refuse a model on whose headers a child died twice, each time while others were looked at as they should be."""
-    if record.undecided is not Cause.CRASHED or not sound:
+    """Refuse a model on whose headers a child died twice, each time while others were looked at as they should be.
+
+    Or took too long: it is some seconds' work for a few kilobytes, and no GPU's.
+    """
+    if record.undecided not in {Cause.CRASHED, Cause.TIMEOUT} or not sound:
         return record
     if before.crashes:
         return replace(record, rejected=Reason.CRASHED, undecided=None, detail=f"twice: {record.detail}")

@@ -9,6 +9,7 @@ from pretrain.errors import HubUnavailable, ModelRejected, Reason
 from pretrain.hub import Hub, RemoteFile
 from pretrain.models.files import CONFIG, local_files
 from pretrain.models.header import LENGTH_BYTES, header_bytes
+from pretrain.together import together
 from pretrain.types import Revision
 
 MAX_HEADERS_BYTES = 16_000_000
@@ -56,12 +57,11 @@ async def preview(hub: Hub, repo: str, revision: Revision, files: Sequence[Remot
         async with gate:
             return await _part(hub, (repo, revision), file, start, stop)
 
-    prefixes = await asyncio.gather(*(part(file, 0, LENGTH_BYTES) for file in weights))
+    prefixes = await together(part(file, 0, LENGTH_BYTES) for file in weights)
     lengths = [header_bytes(prefix, file.size, file.name) for file, prefix in zip(weights, prefixes, strict=True)]
-    if sum(lengths) > MAX_HEADERS_BYTES:
-        raise ModelRejected(Reason.HEADER, f"headers of {sum(lengths)} bytes together; at most {MAX_HEADERS_BYTES} fit")
+    _check_sum(lengths)
     ends = [LENGTH_BYTES + length for length in lengths]
-    raws = await asyncio.gather(*(part(file, LENGTH_BYTES, end) for file, end in zip(weights, ends, strict=True)))
+    raws = await together(part(file, LENGTH_BYTES, end) for file, end in zip(weights, ends, strict=True))
     return Preview(
         config,
         {file.name: RawHeader(raw, file.size - end) for file, raw, end in zip(weights, raws, ends, strict=True)},
@@ -76,7 +76,13 @@ def local_preview(folder: Path) -> Preview:
             with (folder / file.name).open("rb") as reader:
                 length = header_bytes(reader.read(LENGTH_BYTES), file.size, file.name)
                 headers[file.name] = RawHeader(reader.read(length), file.size - LENGTH_BYTES - length)
+    _check_sum([len(header.raw) for header in headers.values()])
     return Preview((folder / CONFIG).read_bytes(), headers)
+
+
+def _check_sum(lengths: Sequence[int]) -> None:
+    if sum(lengths) > MAX_HEADERS_BYTES:
+        raise ModelRejected(Reason.HEADER, f"headers of {sum(lengths)} bytes together; at most {MAX_HEADERS_BYTES} fit")
 
 
 async def _part(hub: Hub, place: tuple[str, Revision], file: RemoteFile, start: int, stop: int) -> bytes:

@@ -273,3 +273,42 @@ def test_a_validator_that_can_look_at_nothing_says_so(world: World) -> None:
 
     with pytest.raises(EvaluatorUnavailable, match="no device"):
         describe(world)
+
+
+@pytest.mark.parametrize("cause", [Cause.CRASHED, Cause.TIMEOUT])
+def test_headers_that_take_too_long_or_end_a_child_twice_are_refused_before_their_window_too(
+    world: World, cause: Cause
+) -> None:
+    entry, state = world.commit("A", S - 1, named("a")), State()
+    world.evaluator.outside[b"a"] = [EvaluatorUnavailable("no answer", cause)] * 2
+    for step in range(2):
+        world.commit(f"other-{step}", 10, named(f"other-{step}"))
+        state, _ = describe(world, state)
+    assert state.record(entry).rejected is Reason.CRASHED
+
+
+def test_what_a_revision_holds_is_refused_for_good_also_before_its_first_window(world: World) -> None:
+    young = world.commit("A", S - 1, named("a"))
+    hidden = world.commit("B", S - 1, named("b"))
+    world.evaluator.outside[b"a"] = [ModelRejected(Reason.HEADER, "no")]
+    world.hub.private.add("B/model")
+
+    state, _ = describe(world)
+
+    assert state.record(young).rejected is Reason.HEADER
+    assert state.record(hidden).rejected is None
+    assert len(world.evaluator.inspected) == 1
+    describe(world, state)
+    assert len(world.evaluator.inspected) == 1
+
+
+def test_files_that_fitted_before_are_looked_into_no_second_time(world: World) -> None:
+    files = named("a")
+    world.commit("A", 10, files)
+    state, _ = describe(world)
+    copy = world.commit("B", 11, files)
+
+    again, _ = describe(world, state)
+
+    assert again.record(copy).content == content_of(files)
+    assert len(world.evaluator.inspected) == 1

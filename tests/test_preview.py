@@ -129,6 +129,30 @@ def test_headers_that_are_too_long_together_are_refused_before_they_are_read() -
     assert hub.count == len(files[CONFIG]) + 8 * count
 
 
+def test_nothing_of_a_refused_model_is_read_any_further() -> None:
+    names = [f"part-{at:03}.safetensors" for at in range(200)]
+    files = {CONFIG: b"{}", INDEX: json.dumps({"weight_map": dict(enumerate(names))}).encode()}
+    files |= dict.fromkeys(names, shard(["w"])) | {names[0]: b"tiny"}
+    hub = hub_of(files)
+
+    async def refused() -> int:
+        with pytest.raises(ModelRejected, match="no header fits"):
+            await preview(hub, REPO, revision_of(files), _chosen(files))
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(refused()) == 1
+    assert hub.count < len(names)
+
+
+def test_a_local_folder_may_have_no_longer_headers_than_a_published_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_llama(tmp_path / "model")
+    monkeypatch.setattr("pretrain.preview.MAX_HEADERS_BYTES", 100)
+    with pytest.raises(ModelRejected, match="bytes together; at most 100 fit"):
+        local_preview(folder)
+
+
 def test_a_hub_that_gives_too_little_is_at_fault_and_not_the_miner(tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in tiny_llama(tmp_path / "model").iterdir()}
     hub = hub_of(files)

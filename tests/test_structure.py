@@ -33,6 +33,7 @@ PURE_MODULES = {
     "pretrain.models.files",
     "pretrain.models.header",
     "pretrain.references",
+    "pretrain.together",
 }
 """What the core may import besides itself: functions that read a text, or a file they are given."""
 
