@@ -1,5 +1,6 @@
 import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pretrain.errors import ModelRejected, Reason
 from pretrain.models.architectures import Architecture, check_header, head, hidden_states, read_config
-from pretrain.models.header import StoredTensor
+from pretrain.models.header import MAX_TENSORS, StoredTensor
 
 VOCABULARY = 250
 CONFIG: dict[str, Any] = {
@@ -240,6 +241,23 @@ def test_a_header_with_other_tensors_shapes_or_dtypes_is_refused() -> None:
         with pytest.raises(ModelRejected, match=says) as caught:
             check_header(tensors, architecture, tiny_constraints())
         assert caught.value.reason is Reason.HEADER
+
+
+def test_a_tensor_that_is_in_two_shards_is_found_among_the_most_in_linear_time() -> None:
+    """All pairs of so many names took more than a minute; this takes a tenth of a second."""
+    names = [f"{number}" for number in range(MAX_TENSORS - 1)]
+    tensors = [StoredTensor(name, "F32", (0,), 0, 0) for name in [*names, names[-1]]]
+    begun = time.process_time()
+    with pytest.raises(ModelRejected, match=rf"{names[-1]} is in two shards"):
+        check_header(tensors, tiny_architecture(), tiny_constraints())
+    assert time.process_time() - begun < 10
+
+
+def test_more_tensors_than_any_model_has_are_refused_before_their_names_are_looked_at() -> None:
+    same = StoredTensor("same", "F32", (0,), 0, 0)
+    with pytest.raises(ModelRejected, match="100001 tensors in all headers; at most 100000") as caught:
+        check_header([same] * (MAX_TENSORS + 1), tiny_architecture(), tiny_constraints())
+    assert caught.value.reason is Reason.HEADER
 
 
 def test_a_published_config_is_read_as_the_same_architecture() -> None:

@@ -20,7 +20,7 @@ from pretrain.models.families import FAMILIES
 from pretrain.models.family import Family, Head
 from pretrain.models.fields import Value, rejected, rounded_up, whole_value
 from pretrain.models.files import CONFIG, MAX_CONFIG_BYTES
-from pretrain.models.header import StoredTensor
+from pretrain.models.header import MAX_TENSORS, StoredTensor
 from pretrain.models.hostile_json import parse_object
 from pretrain.models.rotary import SHARE, THETA, Rotary
 
@@ -119,6 +119,8 @@ def read_config(raw: bytes, constraints: Constraints, vocabulary: int) -> Archit
 
 def check_header(tensors: Sequence[StoredTensor], architecture: Architecture, constraints: Constraints) -> None:
     """Check that the files hold exactly the tensors of the architecture; raises ModelRejected(HEADER)."""
+    if len(tensors) > MAX_TENSORS:
+        raise ModelRejected(Reason.HEADER, f"{len(tensors)} tensors in all headers; at most {MAX_TENSORS} are read")
     expected = architecture.tensors(constraints)
     found = {tensor.name: tensor for tensor in tensors}
     if len(found) < len(tensors):
@@ -135,8 +137,13 @@ def check_header(tensors: Sequence[StoredTensor], architecture: Architecture, co
 
 
 def _repeated(tensors: Sequence[StoredTensor]) -> str:
-    names = [tensor.name for tensor in tensors]
-    return next(name for name in names if names.count(name) > 1)
+    """Return the first name that stands a second time, in one pass: a stranger says how many there are."""
+    seen: set[str] = set()
+    for tensor in tensors:
+        if tensor.name in seen:
+            return tensor.name
+        seen.add(tensor.name)
+    raise ValueError("every name stands once")
 
 
 def describe(model: PreTrainedModel) -> Architecture:

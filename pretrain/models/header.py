@@ -17,6 +17,9 @@ from pretrain.types import Digest
 MAX_HEADER_BYTES = 4_000_000
 """Enough for some 30,000 tensors, and little enough to be read in the validator's own process."""
 
+MAX_TENSORS = 100_000
+"""In all headers of a model together; 512 layers, the most of any family, have some 13,000."""
+
 ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2, "I8": 1,
     "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
