@@ -107,7 +107,9 @@ def _network(text: str) -> str:
 
 NetworkName = Annotated[str, AfterValidator(_network)]
 Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
-HubName = Annotated[str, _matching(r"folder:.+|huggingface", "huggingface or folder:PATH")]
+_HUB, _HUBS = r"folder:.+|huggingface", "huggingface or folder:PATH"
+_DEVICE, _DEVICES = r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N"
+HubName = Annotated[str, _matching(_HUB, _HUBS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -253,9 +255,7 @@ class Settings(BaseSettings):
 
     competitions: Path = Field(default=Path("competitions/localnet.yaml"), description="the competition file")
     dir: Path = Field(default=Path("miner"), description="folder for everything that the program keeps")
-    device: Annotated[str, _matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")] = Field(
-        default="cpu", description="where the models run"
-    )
+    device: Annotated[str, _matching(_DEVICE, _DEVICES)] = Field(default="cpu", description="where the models run")
 
 
 class _Entered(Settings):
@@ -327,8 +327,19 @@ class Secrets(BaseSettings):
 
 
 def hub_folder(hub: str) -> Path | None:
-    """Return the embedded hub's folder; None for the public hub; raises ConfigError for a home that is none."""
+    """Return the embedded hub's folder; None for the public hub.
+
+    Raises ConfigError for a text that names neither, and for a home that is none.
+    """
+    if not re.fullmatch(_HUB, hub):
+        raise ConfigError(f"--hub {hub!r}: expected {_HUBS}")
     return at_home(Path(hub.removeprefix("folder:"))) if hub.startswith("folder:") else None
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError for a text that names no device."""
+    if not re.fullmatch(_DEVICE, device, re.ASCII):
+        raise ConfigError(f"--device {device!r}: expected {_DEVICES}")
 
 
 def at_home(path: Path) -> Path:

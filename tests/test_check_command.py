@@ -29,7 +29,7 @@ def ask(capsys: pytest.CaptureFixture[str], world: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(world)
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        code = cli.run(["check", *arguments, "--competitions", "competition.yaml", "--hub", "folder:hub"])
+        code = cli.run(["check", "--competitions", "competition.yaml", "--hub", "folder:hub", *arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -117,6 +117,27 @@ def test_what_is_no_model_is_one_line(ask: Ask, model: str) -> None:
     code, out, err = ask(model)
     assert (code, out) == (2, "")
     assert err == f"{model}: no such folder, nor NAMESPACE/NAME@REVISION with 40 lower-case hex digits\n"
+
+
+def test_links_into_a_cache_are_told_and_not_met_by_a_child(ask: Ask, world: Path) -> None:
+    (world / "linked").mkdir()
+    for path in (world / "one").iterdir():
+        (world / "linked" / path.name).symlink_to(path)
+    code, out, _ = ask("linked")
+    assert (code, gates(out)) == (1, [])
+    assert out.startswith("refused  files: config.json is a link: only plain files are a model")
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--device", "tpu"], "--device 'tpu': expected cpu, cuda or cuda:N\n"),
+        (["--hub", "somewhere"], "--hub 'somewhere': expected huggingface or folder:PATH\n"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(ask: Ask, flags: list[str], line: str) -> None:
+    code, out, err = ask("one", *flags)
+    assert (code, out, err) == (2, "", line)
 
 
 def test_there_is_something_to_do_about_every_reason() -> None:

@@ -34,7 +34,8 @@ def check(  # noqa: PLR0913 - one argument a flag
     whose commitment it is, and whether the same weights were committed before. A private repository cannot be checked:
     check its folder instead.
 
-    Exit code 0: it passes; 1: it is refused, with the first reason and what to do; 2: the question was wrong.
+    Exit code 0: it passes; 1: it is refused, with the first reason and what to do; 2: the question was wrong, or not
+    answered by the hub, a dataset or this machine.
     """
     from pretrain.commands.check_run import Question, ask  # noqa: PLC0415 - `pretrain --help` answers at once
 

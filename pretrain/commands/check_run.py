@@ -23,6 +23,7 @@ from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.gate import Gates, Passed, Published, check, few_windows
 from pretrain.hub.store import ModelStore
 from pretrain.self_score import competition_at
+from pretrain.settings import check_device
 from pretrain.types import Block, CompetitionId, Revision
 
 TO_DO: Mapping[Reason, str] = {
@@ -87,6 +88,8 @@ class Found:
 
 def ask(question: Question) -> Found:
     """Answer a question; raises ConfigError when it is wrong, Unavailable when hub, dataset or engine is."""
+    check_device(question.device)
+    hub = open_hub(question.hub)
     model = _model(question.model)
     schedule = competition_file.load(question.file)
     wanted = None if question.competition is None else CompetitionId(question.competition)
@@ -106,7 +109,7 @@ def ask(question: Question) -> Found:
             Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
         ):
             bar = progress.add_task("files", total=_GATES)
-            gates = Gates(competition, samples, evaluator, open_hub(question.hub), ModelStore(Path(folder)))
+            gates = Gates(competition, samples, evaluator, hub, ModelStore(Path(folder)))
             try:
                 async for one in check(model, gates):
                     passed.append(one)

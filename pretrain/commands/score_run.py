@@ -21,7 +21,7 @@ from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.schedule import Schedule
 from pretrain.self_score import competition_at
-from pretrain.settings import Subtensor, without_key
+from pretrain.settings import Subtensor, check_device, without_key
 from pretrain.trial import Comparison, Tried, compare, measure
 from pretrain.types import Block, CompetitionId, Digest
 
@@ -79,6 +79,7 @@ def ask(question: Question) -> Scores:
     Raises ConfigError when it is wrong, ModelRejected when a validator would refuse one of the models, Unavailable when
     the chain, a dataset or the engine is.
     """
+    check_device(question.device)
     schedule = competition_file.load(question.file)
     sampler = build_sampler(schedule, question.file.parent)
     vocabularies = {name: tokenizer.vocabulary for name, tokenizer in sampler.tokenizers.items()}

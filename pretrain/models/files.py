@@ -71,7 +71,10 @@ def local_files(folder: Path, max_bytes: int | None = None) -> tuple[RemoteFile,
 def model_paths(folder: Path) -> tuple[Path, ...]:
     """Return the paths of the model in a folder, in order of name; raises ModelRejected(FILES)."""
     names = Counter(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else Counter()
-    return tuple(folder / name for name in _model_names(names, _local_index(folder)))
+    paths = tuple(folder / name for name in _model_names(names, _local_index(folder)))
+    if links := [path.name for path in paths if path.is_symlink()]:  # as in a cache of the hub's client
+        raise ModelRejected(Reason.FILES, f"{links[0]} is a link: only plain files are a model; `cp -rL` makes them so")
+    return paths
 
 
 def shard_paths(folder: Path) -> tuple[Path, ...]:
