@@ -23,6 +23,8 @@ class Rule:
     """Part of ``METHOD path`` of the requests that it holds for."""
     status: int = 503
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b'{"error": "a rule of the test"}'
+    """Of an answer with a status; this one is as the hub itself tells an error."""
     every: int = 1
     """Only each so many of them."""
     times: int | None = None

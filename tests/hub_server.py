@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind in {"reset", "hold"}:
             return self._reset()
         if rule is not None and kind == "status":
-            return self._send(Answer(rule.status, b'{"error": "a rule of the test"}', rule.headers), None)
+            return self._send(Answer(rule.status, rule.body, rule.headers), None)
         try:
             answer = self.answer(path, query, token, body)
         except Refusal as refusal:

@@ -34,8 +34,8 @@ def _defined() -> set[type[Exception]]:
     return public | loaded
 
 
-def answered(status: int, **headers: str) -> errors.HfHubHTTPError:
-    response = httpx2.Response(status, headers=headers, request=REQUEST)
+def answered(status: int, body: bytes = b"", **headers: str) -> errors.HfHubHTTPError:
+    response = httpx2.Response(status, headers=headers, content=body, request=REQUEST)
     return errors.HfHubHTTPError("told", response=response)
 
 
@@ -80,7 +80,12 @@ def test_an_answer_means_what_its_status_says(status: int, read: Verdict, write:
 def test_each_verdict_has_one_error_of_ours() -> None:
     ours = [
         (hub_errors.of_read(error, "a/b", "0" * 40), hub_errors.of_write(error, "a/b"))
-        for error in (answered(404), httpx2.ReadError("cut"), httpx2.InvalidURL("x"), httpx2.StreamConsumed())
+        for error in (
+            answered(404, b'{"error": "none"}'),
+            httpx2.ReadError("cut"),
+            httpx2.InvalidURL("x"),
+            httpx2.StreamConsumed(),
+        )
     ]
     assert [(type(read), type(write)) for read, write in ours] == [
         (ModelRejected, Refused),
@@ -88,6 +93,27 @@ def test_each_verdict_has_one_error_of_ours() -> None:
         (HubUnavailable, HubUnavailable),
         (type(None), type(None)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "fault"),
+    [
+        ({"x-error-code": "RepoNotFound"}, b"Repository not found", ModelRejected),
+        ({"x-error-message": "Access to this resource is disabled."}, b"", ModelRejected),
+        ({}, b'{"error": "Invalid username or password."}', ModelRejected),
+        ({}, b"", HubUnavailable),
+        ({"server": "CloudFront"}, b"<html>Request blocked.</html>", HubUnavailable),
+        ({}, b'{"message": "Forbidden"}', HubUnavailable),
+        ({}, b'{"error": 7}', HubUnavailable),
+        ({}, b"[" * 100_000, HubUnavailable),
+    ],
+)
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 451])
+def test_a_no_is_the_hubs_only_with_its_marks(
+    status: int, headers: dict[str, str], body: bytes, fault: type[Exception]
+) -> None:
+    read = hub_errors.of_read(answered(status, body, **headers), "a/b", "0" * 40)
+    assert type(read) is fault
 
 
 def test_a_class_that_comes_with_a_later_client_means_what_the_one_above_it_means() -> None:
@@ -107,6 +133,11 @@ def test_a_class_that_comes_with_a_later_client_means_what_the_one_above_it_mean
         (429, {"retry-after": "-7"}, 0.0),
         (429, {"ratelimit": '"api";r=0;t=55', "retry-after": "7"}, 55.0),
         (429, {"ratelimit": '"api";r=3;t=55'}, 0.0),
+        (429, {"ratelimit": f'"api";r=0;t={"9" * 5000}'}, 3600.0),
+        (429, {"ratelimit": f'"api";r=0;t={"9" * 400}'}, 3600.0),
+        (503, {"retry-after": "9" * 5000}, 3600.0),
+        (503, {"retry-after": "9" * 400}, 3600.0),
+        (503, {"retry-after": "86400"}, 3600.0),
         (503, {}, 0.0),
     ],
 )

@@ -19,14 +19,17 @@ from huggingface_hub import get_async_session, hf_raise_for_status
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from pretrain.errors import HubUnavailable
-from pretrain.hub.asking import Limits, again
+from pretrain.hub import redirects
+from pretrain.hub.asking import Limits, Silence, again
 from pretrain.hub.hub_errors import FOREIGN, Again, of_read, unreadable, wait_of
+from pretrain.hub.redirects import origin
 
 _LARGEST_ANSWER = 8 << 20
 """Bytes of one JSON answer; a page of 1000 files has some 300 kB."""
 _HOPS = 5
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})", re.ASCII)
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"|([0-9a-f]+)')
+_SIZE = re.compile(r"[0-9]{1,15}")
 _PARTIAL = HTTPStatus.PARTIAL_CONTENT
 
 T = TypeVar("T")
@@ -56,9 +59,10 @@ class Content:
 class Reader:
     """Asks one hub without a token; made anew for each call, and closed by leaving it."""
 
-    def __init__(self, endpoint: str, limits: Limits) -> None:
+    def __init__(self, endpoint: str, limits: Limits, silence: Silence) -> None:
         self._endpoint = endpoint
         self._limits = limits
+        self._silence = silence
         self._client = get_async_session()
         self._timeout = httpx2.Timeout(limits.stall, connect=limits.connect)
         self._headers = {**build_hf_headers(token=False), "accept-encoding": "identity"}
@@ -87,14 +91,13 @@ class Reader:
         options = {"params": params} if params else {}  # empty ones would take away those of a next page
         async with self._get(place, f"{self._endpoint}{here}{path}", **options) as response:
             if response.has_redirect_location:
-                raise unreadable(place.repo, place.revision)  # renamed, or spelt in another way
+                raise redirects.of_api(response, self._endpoint, place.repo, place.revision)
             raw = b""
             async for chunk in _chunks(response, place):
                 raw += chunk
                 if len(raw) > _LARGEST_ANSWER:
                     raise HubUnavailable(f"the hub's answer for {place.repo} has more than {_LARGEST_ANSWER} bytes")
-            link = response.links.get("next", {}).get("url")
-        following = None if link is None else httpx2.URL(link).raw_path.decode("ascii")
+            following = redirects.next_page(response, place.repo)
         if following is not None and not following.startswith(f"{here}/"):
             raise HubUnavailable(f"the hub's listing of {place.repo} goes on at another place")
         try:
@@ -114,14 +117,14 @@ class Reader:
         facts: dict[str, str] = {}
         for _ in range(_HOPS):
             async with self._get(place, url, headers=headers) as response:
-                if self._is_hub(response.url):
+                if self._is_hub(str(response.url)):
                     facts = _facts(response, facts)
                 if not response.has_redirect_location:
                     if facts.get("commit", place.revision) != place.revision:
                         raise unreadable(place.repo, place.revision)
                     yield _content(response, facts, place)
                     return
-                url = self._next_hop(response, place)
+                url = redirects.next_hop(response, self._endpoint, place.repo, place.revision)
         raise HubUnavailable(f"the hub sends from address to address for {name} of {place.repo}")
 
     async def chunks(self, content: Content, place: Place) -> AsyncIterator[bytes]:
@@ -133,7 +136,9 @@ class Reader:
     async def _get(self, place: Place, url: str, **options: Any) -> AsyncIterator[httpx2.Response]:  # noqa: ANN401 - the client's
         """Make one request, follow nothing, and translate what the client raises before its body is read."""
         headers = {**self._headers, **options.pop("headers", {})}
-        with _translated(place):
+        if self._is_hub(url):
+            await self._silence.keep(self._limits.longest_pause)
+        with _translated(place), redirects.parsing(place.repo):
             request = self._client.build_request("GET", url, headers=headers, timeout=self._timeout, **options)
             response = await self._client.send(request, stream=True, follow_redirects=False)
         try:
@@ -147,32 +152,17 @@ class Reader:
         status = response.status_code
         if status < HTTPStatus.BAD_REQUEST or status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return
-        if not self._is_hub(response.url):
+        if not self._is_hub(str(response.url)):
             message = f"the storage behind {place.repo} answered HTTP {status}"
             raise Again(message, wait_of(status, response.headers))
-        with _translated(place):
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            self._silence.begin(wait_of(status, response.headers))
+        with _translated(place), redirects.parsing(place.repo):
             await response.aread()
             hf_raise_for_status(response)
 
-    def _next_hop(self, response: httpx2.Response, place: Place) -> str:
-        """Return where a file's bytes are; within the hub that is this very revision, or the repository is another."""
-        target = response.url.join(response.headers["location"])
-        if self._is_hub(target):
-            cached = f"/api/resolve-cache/models/{place.repo}/{place.revision}/"
-            if not target.path.startswith((cached, f"/{place.repo}/resolve/{place.revision}/")):
-                raise unreadable(place.repo, place.revision)
-        elif target.scheme != "https" and httpx2.URL(self._endpoint).scheme == "https":
-            raise HubUnavailable(f"the hub sends in the clear for {place.repo}")
-        return str(target)
-
-    def _is_hub(self, url: httpx2.URL) -> bool:
-        return origin(str(url)) == origin(self._endpoint)
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Return what makes two addresses one host: scheme, name and port."""
-    parsed = httpx2.URL(url)
-    return parsed.scheme, parsed.host.lower(), parsed.port
+    def _is_hub(self, url: str) -> bool:
+        return origin(url) == origin(self._endpoint)
 
 
 def _facts(response: httpx2.Response, before: Mapping[str, str]) -> dict[str, str]:
@@ -189,7 +179,7 @@ def _facts(response: httpx2.Response, before: Mapping[str, str]) -> dict[str, st
 
 
 def _content(response: httpx2.Response, facts: Mapping[str, str], place: Place) -> Content:
-    size = int(facts["size"]) if facts.get("size", "").isdigit() else None
+    size = int(facts["size"]) if _SIZE.fullmatch(facts.get("size", "")) else None
     start = 0
     if response.headers.get("content-encoding", "identity") != "identity":
         raise HubUnavailable(f"the hub sends {place.repo} in an encoding that was not asked for")

@@ -61,6 +61,25 @@ async def pause(error: Again, who: str, tries: int, limits: Limits) -> None:
     await asyncio.sleep(max(error.wait, delay(who, tries, limits.pause, limits.longest_pause)))
 
 
+class Silence:
+    """Until when a hub asked not to be asked: what one call is told holds for every later one."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def begin(self, seconds: float) -> None:
+        """Ask nothing for so long from now on."""
+        self._until = max(self._until, asyncio.get_running_loop().time() + seconds)
+
+    async def keep(self, longest: float) -> None:
+        """Wait until one may ask again; raises HubUnavailable at once when that is longer than ``longest`` seconds."""
+        left = self._until - asyncio.get_running_loop().time()
+        if left > longest:
+            raise HubUnavailable(f"the hub asked not to be asked for {left:.0f} s more; a call waits {longest:.0f} s")
+        if left > 0:
+            await asyncio.sleep(left)
+
+
 @asynccontextmanager
 async def deadline(seconds: float, what: str) -> AsyncIterator[None]:
     """Raise HubUnavailable when something takes longer than allowed."""

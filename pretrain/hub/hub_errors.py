@@ -4,6 +4,7 @@ Whose fault an answer is depends on who gave it: only the hub itself can say tha
 storage that large files lie in answers 403 when a signed address has run out, which is nobody's fault.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
@@ -13,6 +14,8 @@ from huggingface_hub import errors
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
 from pretrain.errors import HubUnavailable, ModelRejected, Reason, Refused
+
+_LONGEST_WAIT = 3600.0
 
 
 class Verdict(StrEnum):
@@ -201,10 +204,15 @@ def unreadable(repo: str, revision: str) -> ModelRejected:
 
 
 def of_read(error: BaseException, repo: str, revision: str) -> ModelRejected | HubUnavailable | None:
-    """Translate what an anonymous read raised; None for what is our own mistake and must be seen."""
+    """Translate what an anonymous read raised; None for what is our own mistake and must be seen.
+
+    A no without the hub's own marks comes from something before it, and is the world's.
+    """
     match verdict(error):
-        case Verdict.NO:
+        case Verdict.NO if is_the_hubs(getattr(error, "response", None)):
             return unreadable(repo, revision)
+        case Verdict.NO:
+            return HubUnavailable(f"something before the hub refused {repo}: {_told(error)}")
         case Verdict.AGAIN:
             return Again(f"the hub did not answer for {repo}: {_told(error)}", asked_to_wait(error))
         case Verdict.WORLD:
@@ -226,6 +234,22 @@ def of_write(error: BaseException, repo: str) -> Refused | HubUnavailable | None
             return None
 
 
+def is_the_hubs(response: object) -> bool:
+    """Whether an answer bears the hub's own marks: its headers, or the JSON in which it tells an error.
+
+    What comes from the client alone, without an answer, is no other machine's.
+    """
+    if not isinstance(response, httpx2.Response):
+        return True
+    if any(name in response.headers for name in ("x-error-code", "x-error-message")):
+        return True
+    try:
+        told = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and isinstance(told.get("error"), str)
+
+
 def asked_to_wait(error: BaseException) -> float:
     """Return the seconds for which an error's answer asks not to be asked again; 0 when it does not say."""
     response = getattr(error, "response", None)
@@ -233,12 +257,18 @@ def asked_to_wait(error: BaseException) -> float:
 
 
 def wait_of(status: int, headers: Mapping[str, str]) -> float:
-    """Return the seconds of an answer's ``Retry-After``, or of the hub's own ``RateLimit`` header, if any."""
-    limit = parse_ratelimit_headers(headers)
-    if status == HTTPStatus.TOO_MANY_REQUESTS and limit is not None and limit.remaining == 0:
-        return float(limit.reset_in_seconds)
+    """Return the seconds of an answer's ``Retry-After``, or of the hub's own ``RateLimit`` header, if any.
+
+    At most an hour, whatever an answer says.
+    """
     after = headers.get("retry-after", "").strip()
-    return float(after) if after.isascii() and after.isdigit() else 0.0
+    try:
+        limit = parse_ratelimit_headers(headers)
+        if status == HTTPStatus.TOO_MANY_REQUESTS and limit is not None and limit.remaining == 0:
+            return min(float(limit.reset_in_seconds), _LONGEST_WAIT)
+        return min(float(int(after)), _LONGEST_WAIT) if after.isascii() and after.isdigit() else 0.0
+    except (ValueError, OverflowError):  # more digits than a number has
+        return _LONGEST_WAIT
 
 
 def _response_of(error: BaseException) -> httpx2.Response:

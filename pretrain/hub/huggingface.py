@@ -20,7 +20,7 @@ from huggingface_hub.utils._http import default_client_factory
 from pretrain.errors import ConfigError, ModelRejected, PretrainError, Refused
 from pretrain.hub import RemoteFile, download, names, upload
 from pretrain.hub.anonymous import Place, Reader
-from pretrain.hub.asking import Limits, again, deadline
+from pretrain.hub.asking import Limits, Silence, again, deadline
 from pretrain.hub.hub_errors import Again, of_write, unreadable
 from pretrain.hub.listing import describe, look
 from pretrain.types import Revision
@@ -48,6 +48,7 @@ class HuggingFaceHub:
         self._endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
         self._limits = limits or Limits()
         self._token = token
+        self._silence = Silence()
         if not re.fullmatch(r"https?://[^\s/?#@]+", self._endpoint):
             raise ConfigError(f"HF_ENDPOINT {self._endpoint!r}: expected https://HOST, as in https://huggingface.co")
         if token is not None and not _TOKEN.fullmatch(token):  # else the client would print it in its complaint
@@ -111,7 +112,8 @@ class HuggingFaceHub:
 
     @asynccontextmanager
     async def _reader(self, place: Place, seconds: float) -> AsyncIterator[Reader]:
-        async with deadline(seconds, f"reading {place.repo}"), Reader(self._endpoint, self._limits) as reader:
+        asking = Reader(self._endpoint, self._limits, self._silence)
+        async with deadline(seconds, f"reading {place.repo}"), asking as reader:
             yield reader
 
     def _api(self, repo: str) -> HfApi:

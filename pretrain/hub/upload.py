@@ -18,10 +18,10 @@ from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
 from pretrain.errors import HubUnavailable, Refused
-from pretrain.hub.anonymous import origin
 from pretrain.hub.asking import Limits
 from pretrain.hub.hub_errors import Abandoned, Again, wait_of
 from pretrain.hub.names import is_revision, list_folder, may_be_of_a_model
+from pretrain.hub.redirects import origin
 from pretrain.types import Revision
 
 _BLOCK = 1 << 20
