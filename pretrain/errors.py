@@ -47,6 +47,8 @@ class Cause(StrEnum):
     """The hub did not answer for this repository."""
     TIMEOUT = "timeout"
     """Judging outlasted the deadline."""
+    MEMORY = "memory"
+    """Judging took more memory than this validator has: nobody's fault."""
     CRASHED = "crashed"
     """The evaluating process died on this model, for the first time."""
     WAITS_FOR_EARLIER = "waits_for_earlier"
@@ -105,7 +107,8 @@ class DataUnavailable(Unavailable):
 class EvaluatorUnavailable(Unavailable):
     """This validator cannot judge: its engine, its device or a child process failed.
 
-    ``cause`` says whether one model's judging failed (``TIMEOUT``, ``CRASHED``) or, when None, the engine as a whole.
+    ``cause`` says whether one model's judging failed (``TIMEOUT``, ``MEMORY``, ``CRASHED``) or, when None, the engine
+    as a whole.
     """
 
     def __init__(self, message: str, cause: Cause | None = None) -> None:

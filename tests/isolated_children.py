@@ -9,7 +9,6 @@ import ctypes
 import fcntl
 import importlib
 import json
-import mmap
 import os
 import resource
 import signal
@@ -304,13 +303,6 @@ def tells_what_it_holds(raw: bytes, _samples: BinaryIO, answer: socket.socket) -
     ]
     told = [death.value, descriptors, limits, os.getsid(0) == os.getpid()]
     answer.sendall(encode_rejection(ModelRejected(Reason.HEADER, json.dumps(told))))
-
-
-def takes_much_memory(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
-    limit(Request.model_validate_json(raw))
-    private, anonymous, unreserved = 0x02, 0x20, 0x4000  # only the address space is taken, so only its limit denies it
-    mmap.mmap(-1, 1 << 44, flags=private | anonymous | unreserved).close()
-    answers(raw, samples, answer)
 
 
 def burns_time(_raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:

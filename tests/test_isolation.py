@@ -31,7 +31,7 @@ YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
 
 def taken_over(target: str, *, isolated: bool = True, deadline: float = 60.0) -> ProcessEvaluator:
     settings = EngineSettings(deadline=deadline, isolated=isolated)
-    return ProcessEvaluator(settings, VOCABULARIES, target=f"isolated_children:{target}")
+    return ProcessEvaluator(settings, VOCABULARIES, target=target if ":" in target else f"isolated_children:{target}")
 
 
 def judge(evaluator: ProcessEvaluator, folder: Path) -> str:
@@ -152,7 +152,10 @@ def error_of(evaluator: ProcessEvaluator, folder: Path) -> EvaluatorUnavailable:
 @pytest.mark.parametrize(
     ("target", "cause", "says", "pays"),
     [
-        ("takes_much_memory", Cause.CRASHED, "Cannot allocate memory", Reason.CRASHED),
+        ("greedy_children:takes_many_addresses", Cause.MEMORY, "Cannot allocate memory", None),
+        ("greedy_children:takes_a_large_object", Cause.MEMORY, "MemoryError", None),
+        ("greedy_children:takes_a_large_tensor", Cause.MEMORY, "DefaultCPUAllocator", None),
+        ("greedy_children:errs", Cause.CRASHED, "mat1 and mat2 shapes", Reason.CRASHED),
         ("burns_time", Cause.CRASHED, "killed by signal", Reason.CRASHED),
         ("answers_then_crashes", Cause.CRASHED, "killed by signal 11", Reason.CRASHED),
         ("sends_a_gigabyte", Cause.CRASHED, "answered more than", Reason.CRASHED),

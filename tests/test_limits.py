@@ -1,9 +1,11 @@
+import errno
 import resource
 from pathlib import Path
 
 import pytest
+import torch
 
-from pretrain.evaluate.limits import most_memory
+from pretrain.evaluate.limits import is_out_of_memory, most_memory
 
 PAGE = resource.getpagesize()
 
@@ -31,6 +33,24 @@ def test_a_container_with_less_bounds_it(tmp_path: Path, proc: Path, most: str, 
     (tmp_path / "memory.max").write_text(f"{most}\n")
     (tmp_path / "memory.current").write_text(f"{now}\n")
     assert most_memory(tmp_path, proc, tmp_path) == 1000 * PAGE + left
+
+
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_says_that_memory_is_missing_is_told_from_other_errors(error: Exception, means: bool) -> None:  # noqa: FBT001
+    assert is_out_of_memory(error) is means
 
 
 def test_a_machine_that_says_nothing_bounds_nothing(tmp_path: Path) -> None:

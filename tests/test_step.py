@@ -492,6 +492,15 @@ def test_a_model_that_crashes_its_child_is_tried_once_more_in_a_later_window(wor
     assert (second.champion, after.record(entry).crashes) == ("B", 0)
 
 
+def test_a_model_that_takes_too_much_memory_is_never_refused_and_each_time_is_a_try(world: World) -> None:
+    too_much = EvaluatorUnavailable("a child had too little memory", Cause.MEMORY)
+    entry, state = scripted(world, too_much, too_much, too_much), State()
+    for block in (100, 110, 120):
+        state, report = world.step(block, state)
+        assert outcomes_of(report)["B"] == "memory"
+    assert (state.record(entry).rejected, state.record(entry).crashes, len(state.record(entry).tries)) == (None, 0, 3)
+
+
 def test_a_model_that_crashes_its_child_twice_is_refused(world: World) -> None:
     entry = scripted(world, crash(), timeout(), crash())
 
@@ -620,8 +629,9 @@ def test_who_is_private_while_it_queues_is_refused(tmp_path: Path) -> None:
     assert last.champion == "A"
 
 
-def test_a_crash_with_a_canary_that_is_wrong_afterwards_is_this_validators_fault(world: World) -> None:
-    scripted(world, crash())
+@pytest.mark.parametrize("cause", [Cause.CRASHED, Cause.MEMORY])
+def test_a_crash_with_a_canary_that_is_wrong_afterwards_is_this_validators_fault(world: World, cause: Cause) -> None:
+    scripted(world, EvaluatorUnavailable("no answer", cause))
     world.canary.wrong_after = 1
 
     fails(world, 100, State(), EvaluatorUnavailable, "canary")

@@ -18,7 +18,14 @@ from tiny import TOKENIZER, tiny_constraints, tiny_llama
 from pretrain.data import Samples
 from pretrain.errors import Cause, ConfigError, EvaluatorUnavailable, ModelRejected, Reason
 from pretrain.evaluate import Evaluator, Measurement, children
-from pretrain.evaluate.answer import GarbageError, decode, encode_measurement, encode_rejection
+from pretrain.evaluate.answer import (
+    GarbageError,
+    decode,
+    decode_fit,
+    encode_measurement,
+    encode_no_memory,
+    encode_rejection,
+)
 from pretrain.evaluate.canary import TOLERANCE, Canary
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.request import EngineSettings, read_samples, write_samples
@@ -139,17 +146,24 @@ def test_a_tokenizer_of_unknown_size_is_a_mistake_in_our_wiring(evaluator: Proce
         asyncio.run(evaluator.losses(models[0], samples(), other))
 
 
-def test_a_child_out_of_memory_is_a_crash_and_no_ones_loss(
+def test_a_child_out_of_memory_says_so_and_nobody_is_blamed(
     evaluator: ProcessEvaluator, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluator, "_settings", EngineSettings(memory=200 << 20))
     with pytest.raises(EvaluatorUnavailable) as caught:
         judge(evaluator, models[0])
-    assert caught.value.cause is Cause.CRASHED
+    assert caught.value.cause is Cause.MEMORY
 
 
 def test_the_canary_is_right_in_a_process_of_its_own(evaluator: ProcessEvaluator, tmp_path: Path) -> None:
     assert asyncio.run(Canary(evaluator, tmp_path / "canary").check()).difference < TOLERANCE / 50
+
+
+def test_a_child_that_had_too_little_memory_is_read_so_whatever_was_asked() -> None:
+    for read in (lambda raw: decode(raw, samples(), ENGINE), decode_fit):
+        with pytest.raises(EvaluatorUnavailable, match=r"too little memory: '9 bytes \\x1b'") as caught:
+            read(encode_no_memory("9 bytes \x1b"))
+        assert caught.value.cause is Cause.MEMORY
 
 
 def test_an_answer_longer_than_a_pipe_holds_arrives(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pretrain.data import Samples
-from pretrain.errors import ModelRejected, Reason
+from pretrain.errors import Cause, EvaluatorUnavailable, ModelRejected, Reason
 from pretrain.evaluate import Measurement
 from pretrain.fingerprint import SKETCHED, Sketch
 from pretrain.types import Digest, TaskName
@@ -53,7 +53,13 @@ class _Fits(BaseModel):
     outcome: Literal["fits"]
 
 
-_Answer = _Measured | _Rejected | _Fits
+class _NoMemory(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    outcome: Literal["no_memory"]
+    detail: Annotated[str, Field(max_length=2000)]
+
+
+_Answer = _Measured | _Rejected | _Fits | _NoMemory
 _Header: TypeAdapter[_Answer] = TypeAdapter(Annotated[_Answer, Field(discriminator="outcome")])
 
 
@@ -93,11 +99,17 @@ def encode_rejection(rejection: ModelRejected) -> bytes:
     return _frame({"outcome": "rejected", "reason": rejection.reason, "detail": rejection.detail[:2000]})
 
 
+def encode_no_memory(detail: str) -> bytes:
+    """Return the answer of a child that judging took more memory than it may have."""
+    return _frame({"outcome": "no_memory", "detail": detail[:2000]})
+
+
 def decode(raw: bytes, samples: Samples, engine: str) -> Measurement:
     """Read an answer for these samples from this engine.
 
-    Raises ModelRejected when that is what it says, and GarbageError when it is malformed, is about other samples, is
-    from another engine, or holds a loss that no mean of float32 losses can be, or a weight that is not finite.
+    Raises ModelRejected or EvaluatorUnavailable(MEMORY) when that is what it says, and GarbageError when it is
+    malformed, is about other samples, is from another engine, or holds a loss that no mean of float32 losses can be, or
+    a weight that is not finite.
     """
     answer, body = _read(raw)
     if not isinstance(answer, _Measured):
@@ -111,7 +123,11 @@ def decode(raw: bytes, samples: Samples, engine: str) -> Measurement:
 
 
 def decode_fit(raw: bytes) -> None:
-    """Read an answer about config and headers: raises ModelRejected when they do not fit, GarbageError for another."""
+    """Read an answer about config and headers.
+
+    Raises ModelRejected when they do not fit, EvaluatorUnavailable(MEMORY) when they took too much to look at, and
+    GarbageError for another.
+    """
     answer, body = _read(raw)
     if not isinstance(answer, _Fits) or body:
         raise GarbageError("losses, which were not asked for")
@@ -128,6 +144,8 @@ def _read(raw: bytes) -> tuple[_Measured | _Fits, bytes]:
         raise GarbageError(f"a header that is not ours: {error.error_count()} errors in it") from None
     if isinstance(answer, _Rejected):
         raise ModelRejected(Reason(answer.reason), answer.detail)
+    if isinstance(answer, _NoMemory):
+        raise EvaluatorUnavailable(f"a child had too little memory: {answer.detail!a:.200}", Cause.MEMORY)
     return answer, body
 
 

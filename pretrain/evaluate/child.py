@@ -10,9 +10,9 @@ from pretrain.competition import Constraints
 from pretrain.data import Samples
 from pretrain.errors import ModelRejected
 from pretrain.evaluate import Measurement
-from pretrain.evaluate.answer import encode_fit, encode_measurement, encode_rejection
+from pretrain.evaluate.answer import encode_fit, encode_measurement, encode_no_memory, encode_rejection
 from pretrain.evaluate.engine import engine_version
-from pretrain.evaluate.limits import limit
+from pretrain.evaluate.limits import is_out_of_memory, limit
 from pretrain.evaluate.loss import window_losses
 from pretrain.evaluate.probes import probe
 from pretrain.evaluate.request import Request, read_preview, read_samples
@@ -26,21 +26,33 @@ from pretrain.preview import Preview
 def judge(raw: bytes, samples: BinaryIO, answer: socket.socket) -> None:
     """Judge the model that a request names on the samples in a file; send the losses or the reason of its refusal.
 
-    Or, where that is asked, look at its config and headers alone; send that they fit, or why not.
+    Or, where that is asked, look at its config and headers alone; send that they fit, or why not. Or, when there is too
+    little memory for either, send that.
 
     Anything else that happens here is an exception, so a traceback on stderr and an exit status that is not 0.
     """
     request = Request.model_validate_json(raw)
     limit(request)
     try:
+        message = _answered(request, samples)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        missing = f"{type(error).__name__}: {error}"
+    else:
+        answer.sendall(message)
+        return
+    answer.sendall(encode_no_memory(missing))  # by now all that the model took is given back
+
+
+def _answered(request: Request, samples: BinaryIO) -> bytes:
+    try:
         if request.work == "inspect":
             inspect(read_preview(request.model), request.constraints, request.vocabulary)
-            message = encode_fit()
-        else:
-            message = encode_measurement(measure(request, read_samples(samples)))
+            return encode_fit()
+        return encode_measurement(measure(request, read_samples(samples)))
     except ModelRejected as rejection:
-        message = encode_rejection(rejection)
-    answer.sendall(message)
+        return encode_rejection(rejection)
 
 
 def inspect(preview: Preview, constraints: Constraints, vocabulary: int) -> None:

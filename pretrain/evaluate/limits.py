@@ -2,9 +2,10 @@
 
 Memory is bounded by what the machine has, not by the model's size: what a forward pass takes depends on the libraries,
 and an honest model that meets a bound looks like one that crashes. The size of a model is bounded before that, by the
-competition. A child that meets the bound ends with a MemoryError, before the kernel must choose whom to kill.
+competition. A child that meets the bound is told so, and tells it, before the kernel must choose whom to kill.
 """
 
+import errno
 import math
 import resource
 from pathlib import Path
@@ -13,6 +14,8 @@ from pretrain.evaluate.request import Request
 
 _PAGE_BYTES = resource.getpagesize()
 _SPARE_SECONDS = 60  # of processor time: the deadline on the clock comes first, and says TIMEOUT
+_NO_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator", "std::bad_alloc")
+"""What torch says, in a RuntimeError, where it or a GPU has no more."""
 
 
 def limit(request: Request) -> None:
@@ -38,6 +41,14 @@ def most_memory(model: Path, proc: Path = Path("/proc"), cgroup: Path = Path("/s
         return None
     files = sum(file.stat().st_size for file in model.glob("*.safetensors"))
     return mapped + min(available, _left_in(cgroup, available)) + files
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is no more memory, of this machine, within the bound, or of its GPU."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    told = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return told or isinstance(error, MemoryError)
 
 
 def _left_in(cgroup: Path, otherwise: int) -> int:

@@ -120,8 +120,9 @@ class ProcessEvaluator:
         Several may run at once.
 
         Raises ModelRejected when the model is at fault; EvaluatorUnavailable with TIMEOUT when its child outlasted the
-        deadline, with CRASHED when it died, said too much or said what no child of ours says, and without a cause when
-        no child can be had. Whatever happens, the child's process group is gone afterwards.
+        deadline, with MEMORY when it had too little, with CRASHED when it died, said too much or said what no child of
+        ours says, and without a cause when no child can be had. Whatever happens, the child's process group is gone
+        afterwards.
         """
         limit = min(seconds or math.inf, self._settings.deadline)
         request = self._request(model, constraints, limit, "judge")

@@ -179,7 +179,7 @@ CHILD_ATTACKS = (
         (Guard("forkserver: RLIMIT_FSIZE", UNBOUNDED),), "floods", floods_its_output,
     ),
     Attack(
-        "16 TiB of addresses", "limits", "crashed", KILOBYTES,
+        "16 TiB of addresses", "limits", "memory", KILOBYTES,
         (Guard("limits.limit", UNBOUNDED),), "champion", partial(acts_twice, act="takes 16 TiB"),
     ),
     Attack(

@@ -19,7 +19,7 @@ import isolated_children
 import numpy as np
 
 from pretrain.evaluate import Measurement
-from pretrain.evaluate.answer import encode_fit, encode_measurement
+from pretrain.evaluate.answer import encode_fit, encode_measurement, encode_no_memory
 from pretrain.evaluate.engine import engine_version
 from pretrain.evaluate.limits import limit
 from pretrain.evaluate.request import Request, read_samples
@@ -76,11 +76,15 @@ def floods(_request: Request, _answer: socket.socket) -> None:
     os._exit(3)
 
 
-def takes(request: Request, _answer: socket.socket) -> None:
-    """Take addresses alone, which no machine runs out of."""
+def takes(request: Request, answer: socket.socket) -> None:
+    """Take addresses alone, which no machine runs out of; say so where they are denied, as the real child does."""
     limit(request)
     private, anonymous, unreserved = 0x02, 0x20, 0x4000
-    mmap.mmap(-1, 1 << 44, flags=private | anonymous | unreserved).close()
+    try:
+        mmap.mmap(-1, 1 << 44, flags=private | anonymous | unreserved).close()
+    except OSError as error:
+        answer.sendall(encode_no_memory(str(error)))
+        os._exit(0)
 
 
 def measured(model: Path, file: BinaryIO) -> Measurement:
