@@ -106,6 +106,25 @@ def fills_temporary_folders(_aims: Aims) -> None:
     path.unlink()
 
 
+def leaves_memory(_aims: Aims) -> None:
+    """Take shared memory of System V, which would outlive the child and fill the machine."""
+    _libc("shmctl", _libc("shmget", 0, 4096, 0o600), 0, None)  # IPC_PRIVATE; IPC_RMID
+
+
+def leaves_semaphores(_aims: Aims) -> None:
+    _libc("semctl", _libc("semget", 0, 1, 0o600), 0, 0)
+
+
+def leaves_messages(_aims: Aims) -> None:
+    _libc("msgctl", _libc("msgget", 0, 0o600), 0, None)
+
+
+def leaves_a_named_queue(_aims: Aims) -> None:
+    name = f"/pretrain-test-{os.getpid()}".encode()
+    os.close(_libc("mq_open", name, os.O_CREAT | os.O_RDWR, 0o600, None))
+    _libc("mq_unlink", name)
+
+
 def signals_the_validator(aims: Aims) -> None:
     os.kill(aims["validator"], signal.SIGCONT)
 
@@ -213,6 +232,10 @@ ATTACKS: tuple[Callable[[Aims], None], ...] = (
     changes_times,
     truncates,
     fills_temporary_folders,
+    leaves_memory,
+    leaves_semaphores,
+    leaves_messages,
+    leaves_a_named_queue,
     signals_the_validator,
     signals_the_fork_server,
     signals_a_group,
@@ -303,6 +326,11 @@ def tells_what_it_holds(raw: bytes, _samples: BinaryIO, answer: socket.socket) -
     ]
     told = [death.value, descriptors, limits, os.getsid(0) == os.getpid()]
     answer.sendall(encode_rejection(ModelRejected(Reason.HEADER, json.dumps(told))))
+
+
+def tells_its_ipc(_raw: bytes, _samples: BinaryIO, answer: socket.socket) -> None:
+    told = str(Path("/proc/self/ns/ipc").readlink())
+    answer.sendall(encode_rejection(ModelRejected(Reason.HEADER, told)))
 
 
 def burns_time(_raw: bytes, _samples: BinaryIO, _answer: socket.socket) -> None:

@@ -126,6 +126,28 @@ def test_a_child_holds_nothing_of_its_server_and_dies_with_it(tmp_path: Path, is
     assert told == [9, 2, [0, 16 << 20, 60 * 2 + 60], True]  # SIGKILL; samples and answer; no core, 16 MiB, seconds
 
 
+def test_a_path_that_cannot_be_opened_is_left_out_and_landlock_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    reports = []
+    for told in ("", f"{tmp_path}/file/below:{tmp_path}/loop:{tmp_path}/{'long' * 99}:{tmp_path}/none"):
+        monkeypatch.setenv("LD_LIBRARY_PATH", told)
+        with taken_over("tells_what_it_holds") as evaluator:
+            judge(evaluator, tmp_path)
+            reports.append(evaluator.isolation)
+    assert reports[0] == reports[1]
+
+
+def test_a_child_has_an_ipc_of_its_own(tmp_path: Path) -> None:
+    with taken_over("tells_its_ipc") as evaluator:
+        told = judge(evaluator, tmp_path)
+        if "namespaces" not in (evaluator.isolation or "").partition("; missing")[0]:
+            pytest.skip(f"this kernel offers: {evaluator.isolation}")
+    assert told != str(Path("/proc/self/ns/ipc").readlink())
+
+
 def test_a_killed_server_takes_an_isolated_child_along(tmp_path: Path) -> None:
     async def watched(evaluator: ProcessEvaluator) -> None:
         task = asyncio.ensure_future(evaluator.losses(tmp_path, samples(), CONSTRAINTS))

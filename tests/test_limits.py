@@ -29,10 +29,23 @@ def test_a_child_may_take_what_is_mapped_and_available_and_its_models_files(tmp_
     ("most", "now", "left"),
     [("max", "5", 6000 * 1024), ("4096", "96", 4000), ("10", "20", 0), ("9" * 15, "0", 6144000)],
 )
-def test_a_container_with_less_bounds_it(tmp_path: Path, proc: Path, most: str, now: str, left: int) -> None:
+@pytest.mark.parametrize("stat", [None, "anon 5\nfile 99\n"])
+def test_a_container_with_less_bounds_it(
+    tmp_path: Path, proc: Path, most: str, now: str, left: int, stat: str | None
+) -> None:
+    if stat is not None:
+        (tmp_path / "memory.stat").write_text(stat)
     (tmp_path / "memory.max").write_text(f"{most}\n")
     (tmp_path / "memory.current").write_text(f"{now}\n")
     assert most_memory(tmp_path, proc, tmp_path) == 1000 * PAGE + left
+
+
+def test_files_that_a_container_holds_in_memory_are_left_to_a_child(tmp_path: Path, proc: Path) -> None:
+    """A container that has just downloaded 3800 bytes is at its bound, and the kernel drops them when it must."""
+    (tmp_path / "memory.max").write_text("4096\n")
+    (tmp_path / "memory.current").write_text("4096\n")
+    (tmp_path / "memory.stat").write_text("anon 296\nfile 3850\nshmem 50\ninactive_file 3000\nactive_file 800\n")
+    assert most_memory(tmp_path, proc, tmp_path) == 1000 * PAGE + 3800
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every cheat is caught, by the probe that is meant for it; what can be missed is missed as often as is said."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,6 +200,13 @@ def test_the_mean_may_be_lower_by_the_margin_and_six_standard_errors() -> None:
     uniform(list(spread + bound + 1e-6), VOCABULARY, "here")
     with pytest.raises(ModelRejected, match="400 random ids of 256"):
         uniform(list(spread + bound - 1e-6), VOCABULARY, "here")
+
+
+@pytest.mark.parametrize(("count", "refused"), [(2, False), (31, False), (32, True)])
+def test_a_few_ids_that_cost_little_by_chance_say_nothing_of_the_mean(count: int, refused: bool) -> None:  # noqa: FBT001
+    """Who bets on half of the ids pays the same for both of two in 1 of 4 times: then the standard error is 0."""
+    with pytest.raises(ModelRejected) if refused else contextlib.nullcontext():
+        uniform([math.log(VOCABULARY / 2)] * count, VOCABULARY, "here")
 
 
 def test_honest_gamblers_of_every_kind_win_no_wager() -> None:

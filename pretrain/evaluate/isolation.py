@@ -1,7 +1,8 @@
 """What a process gives up before it touches a stranger's model, for as long as it lives.
 
-Four layers, none of which needs a privilege: a network namespace without any interface, no capability (root's child is
-root without its powers), Landlock for files, and a filter of system calls. Each is put in force where the kernel has
+Four layers, none of which needs a privilege: namespaces of its own for the network, without any interface, and for
+System V IPC, which go with it; no capability (root's child is root without its powers), Landlock for files, and a
+filter of system calls. Each is put in force where the kernel has
 it; what is missing is said, and leaves the others as they are. docs/security.md tells what each stops.
 """
 
@@ -18,7 +19,7 @@ from pretrain.evaluate import landlock, seccomp
 OFF = "nothing; missing: all, switched off"
 """The report of a child that gave nothing up because it was not told to."""
 
-_NEW_USER, _NEW_NET = 0x10000000, 0x40000000  # linux/sched.h
+_NEW_USER, _NEW_NET, _NEW_IPC = 0x10000000, 0x40000000, 0x08000000  # linux/sched.h
 _CAPABILITIES_VERSION = 0x20080522  # linux/capability.h
 _NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 _LIBRARIES = ("/usr", "/lib", "/lib64", "/nix/store", "/proc", "/sys", "/etc/ld.so.cache", "/etc/localtime")
@@ -29,12 +30,12 @@ def isolate(model: int) -> str:
     """Give up all that judging the model in a folder, given by its descriptor, does not take.
 
     To be called by a process of one thread. Returns in one line what is in force and what the kernel refused, such as
-    ``capabilities dropped, landlock 7, seccomp; missing: network namespace (Operation not permitted)``.
+    ``capabilities dropped, landlock 7, seccomp; missing: namespaces (Operation not permitted)``.
     """
     if sys.platform != "linux":
         return f"nothing; missing: all, on {sys.platform}"
     layers: dict[str, Callable[[], object]] = {
-        "network namespace": _leave_network,
+        "namespaces": _leave_namespaces,
         "capabilities dropped": _drop_capabilities,
         "landlock": lambda: _leave_files(model),
         "seccomp": seccomp.restrict,
@@ -55,10 +56,10 @@ def is_whole(report: str) -> bool:
     return "; missing: " not in report
 
 
-def _leave_network() -> None:
-    """Enter a network of its own, without interfaces; a user namespace is what allows it without a privilege."""
+def _leave_namespaces() -> None:
+    """Enter a network without interfaces and an IPC of its own; a user namespace allows it without a privilege."""
     user, group = os.getuid(), os.getgid()
-    _must(ctypes.CDLL(None, use_errno=True).unshare(_NEW_USER | _NEW_NET))
+    _must(ctypes.CDLL(None, use_errno=True).unshare(_NEW_USER | _NEW_NET | _NEW_IPC))
     for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         Path("/proc/self", name).write_text(text, encoding="ascii")
 
@@ -99,7 +100,9 @@ def _opened(paths: Iterable[str]) -> Iterator[int]:
     for path in paths:
         try:
             yield os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (
+            OSError
+        ):  # a path below a file, one that this user may not enter, a loop: what is not there is not needed
             continue
 
 

@@ -30,8 +30,8 @@ def limit(request: Request) -> None:
 def most_memory(model: Path, proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Return the bytes of address space that judging a model may take; None where the machine does not say.
 
-    What is mapped already, and what is available to this machine or, where that is less, to its container; with the
-    model's files on top, whose pages the kernel can drop whenever it needs them.
+    What is mapped already, and what is available to this machine or, where that is less, to its container, pages of
+    files counted as available; with the model's files on top, whose pages the kernel can drop whenever it needs them.
     """
     try:
         mapped = int((proc / "self/statm").read_text().split()[0]) * _PAGE_BYTES
@@ -56,4 +56,13 @@ def _left_in(cgroup: Path, otherwise: int) -> int:
         most, now = ((cgroup / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except FileNotFoundError:
         return otherwise
-    return otherwise if most == "max" else max(0, int(most) - int(now))
+    return otherwise if most == "max" else max(0, int(most) - int(now) + _droppable(cgroup))
+
+
+def _droppable(cgroup: Path) -> int:
+    """Return the bytes of files in memory that a container is charged for, such as models that were just downloaded."""
+    try:
+        lines = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except FileNotFoundError:
+        return 0
+    return sum(int(lines.get(name, "0")) for name in ("active_file", "inactive_file"))

@@ -33,6 +33,8 @@ kernels add nothing atomically in a forward pass. Not measured on a GPU: that is
 
 STANDARD_ERRORS = 6
 MARGIN = 0.001  # nats
+FEWEST = 32
+"""Draws from which a standard deviation says anything; of fewer, equal by chance, it may be next to 0."""
 STAKE = 0.01  # part of the wealth that is put on each draw
 ODDS = 1e9
 
@@ -164,10 +166,10 @@ def uniform(losses: Sequence[float], vocabulary: int, name: str) -> None:
     the n ids (Gibbs), more if q has mass on others. Standard error: the sample's standard deviation (N - 1) / sqrt(N).
 
     False alarms: at most exp(-0.001 N) for any honest model, for N ratios n q(id) have a product of mean at most 1, and
-    here it is above exp(0.001 N) (Markov); 3e-4 for two windows of 4096. With a mean near to normal 1e-9 (6 sigma),
-    whatever N is; Cantelli's inequality alone gives 1/37. Raises ModelRejected(NOT_CAUSAL).
+    here it is above exp(0.001 N) (Markov); 3e-4 for two windows of 4096. With a mean near to normal 1e-9 (6 sigma);
+    Cantelli's inequality alone gives 1/37. Fewer than 32 ids say nothing. Raises ModelRejected(NOT_CAUSAL).
     """
-    if len(losses) > 1:
+    if len(losses) >= FEWEST:
         mean = math.fsum(losses) / len(losses)
         error = float(np.std(losses, ddof=1)) / math.sqrt(len(losses))
         bound = math.log(vocabulary) - STANDARD_ERRORS * error - MARGIN

@@ -2,7 +2,8 @@
 
 It needs no privilege, works in containers too, and denies a list: the libraries of a GPU's maker call what they like,
 so a list of all that is allowed would break with their next release. What is denied: starting processes and programs,
-sockets to anywhere, signals to and a look into other processes, and changes to files that Landlock does not guard.
+sockets to anywhere, signals to and a look into other processes, memory and messages that outlive a process, and changes
+to files that Landlock does not guard.
 """
 
 import ctypes
@@ -50,6 +51,19 @@ _CALLS = {
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "semget": (64, 190),
+    "semop": (65, 193),
+    "semctl": (66, 191),
+    "semtimedop": (220, 192),
+    "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
     "truncate": (76, 45),
     "chmod": (90, None),
     "fchmod": (91, 52),
