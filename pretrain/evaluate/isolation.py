@@ -100,9 +100,7 @@ def _opened(paths: Iterable[str]) -> Iterator[int]:
     for path in paths:
         try:
             yield os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except (
-            OSError
-        ):  # a path below a file, one that this user may not enter, a loop: what is not there is not needed
+        except OSError:  # absent, below a file, not this user's to enter, a loop: what cannot be opened is not needed
             continue
 
 
