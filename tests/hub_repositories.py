@@ -2,11 +2,16 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 LARGE = 1000
-"""Bytes from which a file is stored as a large one; the real hub looks at names too."""
+"""Bytes from which a file is stored as a large one, whatever its name."""
+
+
+def is_large(name: str, size: int) -> bool:
+    """Whether a file goes to the storage of large ones: as the real hub does it with its own ``.gitattributes``."""
+    return size >= LARGE or (name.endswith(".safetensors") and size > 0)
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,14 @@ class State:
                 self.objects[blob.sha256] = blob.content
         return repository.commit(files, next(self._numbers))
 
-    def publish(self, repo: str, files: dict[str, bytes]) -> str:
-        """Make a public repository with these files, as a test needs it; return its revision."""
+    def publish(self, repo: str, files: dict[str, bytes], plain: Collection[str] = ()) -> str:
+        """Make a public repository with these files, as a test needs it; return its revision.
+
+        Those named ``plain`` are git's own, whatever their names and sizes.
+        """
         made = self.repositories.get(repo.lower()) or self.make(repo, private=False)
-        blobs = {name: Blob(content, large=len(content) >= LARGE) for name, content in files.items()}
+        blobs = {
+            name: Blob(content, large=name not in plain and is_large(name, len(content)))
+            for name, content in files.items()
+        }
         return self.commit(made, made.commits[made.head] | blobs)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hub_faults import FLOOD, Faults, Rule
-from hub_repositories import LARGE, Blob, Repository, State
+from hub_repositories import Blob, Repository, State, is_large
 
 _BLOCK = 1 << 16
 _MODEL = r"(?P<repo>[^/]+/[^/]+)"
@@ -366,7 +366,7 @@ class _Hub(_Handler):
                 "files": [
                     {
                         "path": file["path"],
-                        "uploadMode": "lfs" if file["size"] >= LARGE else "regular",
+                        "uploadMode": "lfs" if is_large(file["path"], file["size"]) else "regular",
                         "shouldIgnore": file["path"] in ignored,
                         "oid": there[file["path"]].oid if file["path"] in there else None,
                     }

@@ -393,13 +393,32 @@ def test_a_folder_of_strangers_costs_nothing_and_too_many_files_are_refused(site
     assert asyncio.run(hub.describe(REPO, revision)) == ALL
 
 
+@pytest.mark.parametrize("count", [1, 300])
+def test_weights_that_are_not_stored_as_large_files_are_refused_unread(site: hub_server.Loopback, count: int) -> None:
+    site.page = 1000
+    small = {f"{number}.safetensors": b"x" for number in range(count)}
+    revision = Revision(site.state.publish(REPO, {**FILES, **small}, plain=small))
+    with pytest.raises(ModelRejected, match=rf"\({count} such files\) without LFS") as rejected:
+        asyncio.run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).describe(REPO, revision))
+    assert (rejected.value.reason, len(site.requests)) == (Reason.FILES, 2)
+
+
 def test_files_that_must_be_read_for_their_sha256_are_bounded(site: hub_server.Loopback) -> None:
     site.page = 1000
-    revision = Revision(site.state.publish(REPO, {f"{number}.safetensors": b"x" for number in range(300)}))
-    asked = len(site.requests)
-    with pytest.raises(ModelRejected, match="300 files") as rejected:
+    large = {"config.json": bytes(2 << 20), "model.safetensors.index.json": bytes(16 << 20)}
+    revision = Revision(site.state.publish(REPO, large, plain=large))
+    with pytest.raises(ModelRejected, match="at most 17825792 are read") as rejected:
         asyncio.run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).describe(REPO, revision))
-    assert (rejected.value.reason, len(site.requests) - asked) == (Reason.FILES, 2)
+    assert (rejected.value.reason, len(site.requests)) == (Reason.FILES, 2)
+
+
+def test_an_empty_file_which_no_hub_stores_as_a_large_one_is_listed_unread(site: hub_server.Loopback) -> None:
+    site.page = 1000
+    revision = Revision(site.state.publish(REPO, {"empty.safetensors": b"", "model.safetensors": b"x"}))
+    listed = asyncio.run(HuggingFaceHub(endpoint=site.endpoint, limits=QUICK).describe(REPO, revision))
+    assert [(file.name, file.size) for file in listed] == [("empty.safetensors", 0), ("model.safetensors", 1)]
+    assert listed[0].sha256 == hashlib.sha256(b"").hexdigest()
+    assert len(site.requests) == 2
 
 
 def test_the_clients_own_functions_say_the_same_of_this_hub(

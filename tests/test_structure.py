@@ -38,10 +38,11 @@ PURE_MODULES = {
 """What the core may import besides itself: functions that read a text, or a file they are given."""
 
 HUB_CLIENT = tuple(f"pretrain/hub/{name}.py" for name in ("anonymous", "hub_errors", "huggingface", "upload"))
+HTTP = (*HUB_CLIENT, "pretrain/hub/redirects.py")
 BORDERS = {
     "bittensor": ("pretrain/chain/bittensor.py", "pretrain/wallet.py"),
     "bittensor_core": ("pretrain/chain/node/codec.py", "pretrain/chain/node/extrinsics.py"),
-    "httpx2": HUB_CLIENT,
+    "httpx2": HTTP,
     "huggingface_hub": HUB_CLIENT,
     "sqlite3": ("pretrain/memory.py", "pretrain/chain/"),
     "wandb": ("pretrain/tracking.py",),

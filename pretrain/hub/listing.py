@@ -1,7 +1,7 @@
 """What a revision holds, as far as it may belong to a model: names, sizes, and the sha256 of each file."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,13 +11,12 @@ from pretrain.hub import RemoteFile
 from pretrain.hub.anonymous import Place, Reader
 from pretrain.hub.hub_errors import Again, unreadable
 from pretrain.hub.names import is_revision, may_be_of_a_model
-from pretrain.models.files import MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS
+from pretrain.models.files import MAX_CONFIG_BYTES, MAX_INDEX_BYTES
 
 _PAGES = 20
 """Of 1000 files each, all of them at the top level; a model has 258 at most."""
-_MAX_PLAIN_FILES = MAX_SHARDS + 2
-_MAX_PLAIN_BYTES = 2 * (MAX_CONFIG_BYTES + MAX_INDEX_BYTES)
-"""Of all files together that the hub does not know the sha256 of, and that must be read for it."""
+_MAX_PLAIN_BYTES = MAX_CONFIG_BYTES + MAX_INDEX_BYTES
+"""Of the two files together that the hub may not know the sha256 of, and that must be read for it."""
 _EXPAND = {"expand": ["private", "gated", "disabled", "sha"]}
 
 
@@ -66,19 +65,29 @@ async def look(reader: Reader, place: Place) -> None:
 async def describe(reader: Reader, place: Place) -> tuple[RemoteFile, ...]:
     """Return the files of a revision that may belong to a model, ordered by name.
 
-    Raises ModelRejected: UNAVAILABLE as ``look`` does; FILES when there are too many files, or too much whose sha256
-    the hub does not know. HubUnavailable when the hub does not answer.
+    Raises ModelRejected: UNAVAILABLE as ``look`` does; FILES when there are too many files, weights that are not stored
+    as large files, or too much else whose sha256 the hub does not know. HubUnavailable when the hub does not answer.
     """
     await look(reader, place)
     items = await _items(reader, place)
-    plain = [item for item in items if item.lfs is None]
-    if len(plain) > _MAX_PLAIN_FILES or sum(item.size for item in plain) > _MAX_PLAIN_BYTES:
-        raise ModelRejected(
-            Reason.FILES,
-            f"{place.repo} at {place.revision} has {len(plain)} files of {sum(item.size for item in plain)} bytes that"
-            " are not stored as large files, so that the hub does not know their sha256; upload them by its own client",
-        )
+    _refuse_plain(place, [item for item in items if item.lfs is None and item.size])
     return tuple(sorted([await _described(reader, place, item) for item in items]))
+
+
+def _refuse_plain(place: Place, plain: Sequence[_Item]) -> None:
+    """Raise ModelRejected(FILES) unless what must be read for its sha256 is a config and an index, neither too large.
+
+    A hub stores ``*.safetensors`` with LFS by itself, however small they are.
+    """
+    where = f"{place.repo} at {place.revision}"
+    weights = [item.path for item in plain if item.path.endswith(".safetensors")]
+    if weights:
+        told = f"{weights[0]!r} ({len(weights)} such files) without LFS, so that the hub does not know the sha256"
+        raise ModelRejected(Reason.FILES, f"{where} stores {told}: store it with LFS, as the hub's own client does")
+    size = sum(item.size for item in plain)
+    if size > _MAX_PLAIN_BYTES:
+        told = f"{size} bytes of {sorted(item.path for item in plain)}; at most {_MAX_PLAIN_BYTES} are read"
+        raise ModelRejected(Reason.FILES, f"{where} has {told}")
 
 
 async def _items(reader: Reader, place: Place) -> list[_Item]:
@@ -105,6 +114,8 @@ async def _described(reader: Reader, place: Place, item: _Item) -> RemoteFile:
     """Return a file with its sha256, from the hub or from its bytes."""
     if item.lfs is not None:
         return RemoteFile(item.path, item.lfs.size, item.lfs.oid)
+    if not item.size:
+        return RemoteFile(item.path, 0, hashlib.sha256().hexdigest())
     return RemoteFile(item.path, item.size, await reader.again(place, lambda: _hashed(reader, place, item)))
 
 

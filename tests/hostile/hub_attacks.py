@@ -66,7 +66,7 @@ def list_without_end(made: Scene) -> None:
 def lists_many_small(root: Path) -> Found:
     with scene(root) as made:
         many = {f"{number}.safetensors": b"x" for number in range(260)}
-        made.revision = Revision(made.site.state.publish(REPO, many))
+        made.revision = Revision(made.site.state.publish(REPO, many, plain=many))
         found = made.found(made.describe())
         return replace(found, outcome="reads them") if made.site.count("/resolve/") else found
 
@@ -125,7 +125,7 @@ async def decoded(response: httpx2.Response, _: object) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def anywhere(_: object, response: httpx2.Response, __: object) -> str:
+def anywhere(response: httpx2.Response, *_: object) -> str:
     """Go wherever an answer sends."""
     return str(response.url.join(response.headers["location"]))
 
@@ -182,7 +182,7 @@ HUB_ATTACKS = (
     Attack(
         "a file of another repository, by a redirect within the hub", "download", "unavailable", ALL,
         (
-            Guard("anonymous.Reader._next_hop", {"pretrain.hub.anonymous.Reader._next_hop": anywhere}),
+            Guard("redirects.next_hop", {"pretrain.hub.redirects.next_hop": anywhere}),
             SAME_COMMIT,
             Guard("download.Checked.expect", {"pretrain.hub.download.Checked.expect": lambda *_: None}),
             FINISH,
@@ -206,7 +206,7 @@ HUB_ATTACKS = (
     ),
     Attack(
         "260 small files that must be read to be hashed", "first look", "files", 30_000,
-        (Guard("listing._MAX_PLAIN_FILES", {"pretrain.hub.listing._MAX_PLAIN_FILES": 10**9}),),
+        (Guard("listing._refuse_plain", {"pretrain.hub.listing._refuse_plain": lambda *_: None}),),
         "reads them", lists_many_small,
     ),
     Attack(
