@@ -18,6 +18,7 @@ from crafted_headers import (
     long_together,
     million,
     overlapping,
+    shadowing,
     surrogate,
     twice_in_header,
     twice_in_shards,
@@ -141,6 +142,13 @@ ATTACKS = (
         enough=50_000_000,
     ),
     _header("two tensors of the same bytes", overlapping, 3_000, _FILLED, take_out.header_must_be_filled),
+    _header(
+        "two tensors of the same bytes, and as many bytes hidden: the sum is right",
+        shadowing,
+        3_000,
+        _FILLED,
+        take_out.header_must_be_filled,
+    ),
     _header(
         "bytes hidden between two tensors",
         with_gap,
