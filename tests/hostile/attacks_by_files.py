@@ -126,6 +126,16 @@ ATTACKS = (
         lambda tried: tried.outcome == "crash: RecursionError",
     ),
     Attack(
+        "an index whose `weight_map` is a list",
+        lambda: {**sharded(honest()), INDEX: b'{"weight_map": ["a.safetensors"]}'},
+        "listing",
+        Reason.FILES,
+        40,
+        "`files._shards`",
+        constant(files, "_shards", lambda raw: set(json.loads(raw)["weight_map"].values())),
+        lambda tried: tried.outcome == "crash: AttributeError",
+    ),
+    Attack(
         "both forms of weights together",
         lambda: {**sharded(honest()), WEIGHTS: victim()[WEIGHTS]},
         "listing",

@@ -195,6 +195,14 @@ ATTACKS = (
         entry(DTYPES, "F64", torch.float64),
     ),
     _header(
+        "weights in a dtype that is not known",
+        lambda: {**honest(), WEIGHTS: honest()[WEIGHTS].replace(b'"F32"', b'"F99"')},
+        3_000,
+        "`header._tensor` and `architectures.check_header`",
+        all_of(take_out.header_must_fit, take_out.tensor_entry_is_sane),
+        succeeds=lambda tried: tried.outcome == "crash: KeyError",
+    ),
+    _header(
         "weights in I32",
         as_dtype(torch.int32),
         3_000,
