@@ -1,6 +1,7 @@
 """Attacks by what a repository lists, names and holds."""
 
 import json
+import os
 import pickle
 import tempfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from pretrain.models.files import CONFIG, INDEX, WEIGHTS
 
 _EMPTY = file(b"{}", b"")
 _NAMES = files._model_names  # noqa: SLF001 - stands in its own place when a guard around it is out
-_ABSOLUTE = str(Path(tempfile.gettempdir()) / "pretrain-gallery.safetensors")
+_ABSOLUTE = str(Path(tempfile.gettempdir()) / f"pretrain-gallery-{os.getpid()}.safetensors")
 _ELSEWHERE = ("../x.safetensors", _ABSOLUTE, "sub/model.safetensors", "MODEL.safetensors", "C:\\x.safetensors")
 _CODE = {
     "generation_config.json": b'{"max_length": 1e999}',
@@ -123,6 +124,16 @@ ATTACKS = (
         "`hostile_json.parse_object`",
         take_out.any_json,
         lambda tried: tried.outcome == "crash: RecursionError",
+    ),
+    Attack(
+        "an index whose `weight_map` is a list",
+        lambda: {**sharded(honest()), INDEX: b'{"weight_map": ["a.safetensors"]}'},
+        "listing",
+        Reason.FILES,
+        40,
+        "`files._shards`",
+        constant(files, "_shards", lambda raw: set(json.loads(raw)["weight_map"].values())),
+        lambda tried: tried.outcome == "crash: AttributeError",
     ),
     Attack(
         "both forms of weights together",

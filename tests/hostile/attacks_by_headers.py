@@ -18,6 +18,7 @@ from crafted_headers import (
     long_together,
     million,
     overlapping,
+    shadowing,
     surrogate,
     twice_in_header,
     twice_in_shards,
@@ -142,6 +143,13 @@ ATTACKS = (
     ),
     _header("two tensors of the same bytes", overlapping, 3_000, _FILLED, take_out.header_must_be_filled),
     _header(
+        "two tensors of the same bytes, and as many bytes hidden: the sum is right",
+        shadowing,
+        3_000,
+        _FILLED,
+        take_out.header_must_be_filled,
+    ),
+    _header(
         "bytes hidden between two tensors",
         with_gap,
         3_000,
@@ -185,6 +193,14 @@ ATTACKS = (
         3_000,
         "`architectures.DTYPES`",
         entry(DTYPES, "F64", torch.float64),
+    ),
+    _header(
+        "weights in a dtype that is not known",
+        lambda: {**honest(), WEIGHTS: honest()[WEIGHTS].replace(b'"F32"', b'"F99"')},
+        3_000,
+        "`header._tensor` and `architectures.check_header`",
+        all_of(take_out.header_must_fit, take_out.tensor_entry_is_sane),
+        succeeds=lambda tried: tried.outcome == "crash: KeyError",
     ),
     _header(
         "weights in I32",

@@ -64,6 +64,13 @@ ATTACKS = (
     ),
     _text("a field twice", '"rope_theta": 5000.0', "`hostile_json._unique`", take_out.names_are_unique),
     config(
+        "a config that is a list",
+        lambda: _encoded(lambda raw: b"[" + raw + b"]"),
+        "`hostile_json.parse_object`",
+        take_out.any_json,
+        succeeds=lambda tried: tried.outcome == "crash: AttributeError",
+    ),
+    config(
         "bytes that are no UTF-8",
         lambda: _encoded(lambda raw: raw.replace(b'"llama"', b'"llama", "x": "\xff"')),
         "`hostile_json.parse_object`",

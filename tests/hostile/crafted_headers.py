@@ -60,6 +60,12 @@ def overlapping() -> Files:
     return {**honest(), WEIGHTS: file(moved, data[:begin] + data[end:])}
 
 
+def shadowing() -> Files:
+    head, data = header(honest()[WEIGHTS])
+    head[_VALUE]["data_offsets"] = head[_KEY]["data_offsets"]
+    return {**honest(), WEIGHTS: file(head, data)}
+
+
 def with_gap() -> Files:
     head, data = header(honest()[WEIGHTS])
     begin, _ = head[_NORM]["data_offsets"]

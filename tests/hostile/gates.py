@@ -104,7 +104,7 @@ def attempt(hub: CountingHub, committed: Files, root: Path, owner: Digest, const
         return Attempt(_gate(error.__traceback__), "undecided: the hub's", str(error), hub)
     except EvaluatorUnavailable as error:
         return Attempt(_gate(error.__traceback__), "undecided: the validator's", str(error), hub)
-    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         return Attempt(_gate(error.__traceback__), f"crash: {type(error).__name__}", str(error), hub)
     loss = float(np.mean([losses.mean() for losses in measured.losses.values()]))
     return Attempt(SCORED, SCORED, "", hub, loss, measured.weights)
@@ -135,7 +135,7 @@ def _named(files: Files) -> list[str]:
     """Return the names that a miner who breaks no rule would commit; of anything else all of them."""
     try:
         shards = set(json.loads(files[INDEX])["weight_map"].values()) if INDEX in files else {WEIGHTS}
-    except (RecursionError, ValueError):
+    except (AttributeError, RecursionError, ValueError):
         return list(files)
     chosen = {CONFIG, *shards, *([INDEX] if INDEX in files else [])}
     return list(chosen & set(files))
