@@ -274,6 +274,19 @@ def test_wrong_bytes_of_the_right_length_never_get_their_name(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_whole_file_with_wrong_bytes_is_downloaded_once_more_and_no_oftener(
+    site: hub_server.Loopback, revision: Revision, tmp_path: Path
+) -> None:
+    site.faults.rules.append(Rule("wrong", "GET /objects"))
+    with pytest.raises(HubUnavailable, match="not those of its sha256"):
+        run(
+            HuggingFaceHub(endpoint=site.endpoint, limits=replace(QUICK, tries=5)).fetch(
+                REPO, revision, [LARGE], tmp_path
+            )
+        )
+    assert site.served == {LARGE.sha256: 2 * LARGE.size}
+
+
 def test_wrong_bytes_of_a_small_file_are_the_hubs_and_no_other_digest_of_the_miners(
     site: hub_server.Loopback, revision: Revision
 ) -> None:

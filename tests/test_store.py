@@ -1,9 +1,10 @@
 import asyncio
+import errno
 import hashlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from pretrain.commitment import content_digest
 from pretrain.errors import EvaluatorUnavailable, HubUnavailable, ModelRejected, Reason
-from pretrain.hub import RemoteFile, folder
+from pretrain.hub import RemoteFile, folder, store
 from pretrain.hub.folder import FolderHub
 from pretrain.hub.store import ModelStore
 from pretrain.types import Digest, Revision
@@ -116,6 +117,37 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path, hub: tuple[FolderHub, 
     with pytest.raises(ModelRejected):
         asyncio.run(ModelStore(tmp_path / "store").fetch(hub[0], "a/other", hub[1], REMOTE, DIGEST))
     assert _leftovers(tmp_path / "store") == []
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOENT, errno.EBADMSG])
+def test_a_model_that_the_disk_cannot_read_is_removed_and_downloaded_again(
+    tmp_path: Path, hub: tuple[FolderHub, Revision], monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    model_store = ModelStore(tmp_path / "store")
+    place = asyncio.run(model_store.fetch(hub[0], REPO, hub[1], REMOTE, DIGEST))
+    monkeypatch.setattr(store, "digest_of", _failing(code))
+    assert asyncio.run(model_store.sound(DIGEST)) is None
+    assert not place.exists()
+    assert asyncio.run(model_store.fetch(hub[0], REPO, hub[1], REMOTE, DIGEST)) == place
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == FILES
+
+
+def test_a_machine_that_cannot_open_a_model_for_now_does_not_remove_it(
+    tmp_path: Path, hub: tuple[FolderHub, Revision], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model_store = ModelStore(tmp_path / "store")
+    place = asyncio.run(model_store.fetch(hub[0], REPO, hub[1], REMOTE, DIGEST))
+    monkeypatch.setattr(store, "digest_of", _failing(errno.EMFILE))
+    with pytest.raises(EvaluatorUnavailable):
+        asyncio.run(model_store.sound(DIGEST))
+    assert place.exists()
+
+
+def _failing(code: int) -> Callable[[Path], Digest]:
+    def digest_of(folder: Path) -> Digest:
+        raise OSError(code, os.strerror(code), str(folder))
+
+    return digest_of
 
 
 def test_a_disk_that_refuses_is_this_machines_fault(tmp_path: Path) -> None:

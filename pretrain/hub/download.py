@@ -19,6 +19,10 @@ _BLOCK = 1 << 20
 _SHA256_HEX, _GIT_HEX = 64, 40
 
 
+class WrongBytes(Again):
+    """A whole file came and is not the one of its sha256."""
+
+
 class Checked:
     """Bytes of a file as they come, and what they must be in the end."""
 
@@ -59,7 +63,7 @@ class Checked:
             return
         if self._git.hexdigest() == self._etag:
             raise self._no_such_file()
-        raise Again(f"the hub's bytes of {self._file.name} are not those of its sha256")
+        raise WrongBytes(f"the hub's bytes of {self._file.name} are not those of its sha256")
 
     def _no_such_file(self) -> ModelRejected:
         where = f"{self._place.repo} at {self._place.revision}"
@@ -127,11 +131,17 @@ class _Download:
         self._draft = self._target.with_name(f"{self._target.name}.tmp")
 
     async def run(self, limits: Limits) -> None:
-        """Try until the file is there; only tries without any progress count."""
-        tries, reached = 1, self._present()
+        """Try until the file is there; only tries without any progress count, and a second whole one is the last."""
+        tries, reached, wrong = 1, self._present(), 0
         while True:
             try:
                 await self._attempt()
+            except WrongBytes as error:
+                wrong += 1
+                if wrong > 1:
+                    raise
+                await pause(error, f"{self._place.repo} {self._file.name}", tries, limits)
+                reached = 0
             except Again as error:
                 tries, reached = (1, self._present()) if self._present() > reached else (tries, reached)
                 await pause(error, f"{self._place.repo} {self._file.name}", tries, limits)

@@ -29,6 +29,8 @@ from pretrain.types import Digest, Revision
 log = logging.getLogger("pretrain.store")
 P = ParamSpec("P")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_LOST = {errno.EIO, errno.ENOENT, errno.EBADMSG, errno.EUCLEAN}
+"""How a disk says that a sector cannot be read, a file is gone, or its own checksum is wrong."""
 _TOLD = 5  # names of foreign things in one line
 
 
@@ -55,13 +57,13 @@ class ModelStore:
     async def sound(self, digest: Digest) -> Path | None:
         """Return the folder of a model that is needed and here with every byte as it came; None when it is not.
 
-        What the disk has spoilt is removed.
+        What the disk has spoilt, or can no longer read, is removed.
         """
         with _disk(self._root):
             place = self.path(digest)
-            if place is None or await asyncio.to_thread(digest_of, place) == digest:
+            if place is None or await asyncio.to_thread(_read_again, place) == digest:
                 return place
-            log.warning("the bytes of %s have changed on disk; it is removed", place)
+            log.warning("the bytes of %s have changed on disk, or cannot be read; it is removed", place)
             await asyncio.to_thread(self._remove, place)
             return None
 
@@ -167,6 +169,17 @@ async def _to_the_end(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+def _read_again(place: Path) -> Digest | None:
+    """Return the content digest of a model on disk; None when the disk has lost a part of it."""
+    try:
+        return digest_of(place)
+    except OSError as error:
+        if error.errno not in _LOST:
+            raise
+        log.warning("%s cannot be read: %s", place, error)
+        return None
 
 
 @contextmanager
