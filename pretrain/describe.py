@@ -100,7 +100,7 @@ async def _describe(look: Look, record: Record) -> Record:
         files = await listing(look.hub, record.entry)
         content = content_digest(files)
         if (record.entry.competition, content) not in look.fitting:
-            await _look_inside(look, record.entry, files)
+            await look_inside(look, record.entry, files)
     except ModelRejected as error:
         return replace(record, rejected=error.reason, undecided=None, detail=error.detail)
     except HubUnavailable as error:
@@ -113,7 +113,7 @@ async def _describe(look: Look, record: Record) -> Record:
     return replace(record, content=content, undecided=None, detail="", crashes=crashes)
 
 
-async def _look_inside(look: Look, entry: Entry, files: Sequence[RemoteFile]) -> None:
+async def look_inside(look: Look, entry: Entry, files: Sequence[RemoteFile]) -> None:
     """See that the model is one that the competition allows, by its size, its config and its headers."""
     total, most = sum(file.size for file in files), look.constraints.max_bytes
     if total > most:

@@ -41,7 +41,7 @@ SCORED = "scored"
 
 GATES = {
     "listing": "listing",
-    "_look_inside": "size",
+    "look_inside": "size",
     "preview": "first kilobytes",
     "inspect": "config and headers",
     "fetch": "download",
@@ -116,7 +116,8 @@ async def _pass(hub: CountingHub, committed: Files, root: Path, owner: Digest, c
     commitment = Commitment("alice", "model", REVISION, secure_hash(digest, _MINER), CompetitionId(1))
     entry = Entry(_MINER, Block(100), commitment)
     files = await describe.listing(hub, entry)
-    await describe._look_inside(hub, InProcess(), entry, files, constraints)  # noqa: SLF001 - a gate, as it is
+    look = describe.Look(hub, InProcess(), constraints, frozenset())
+    await describe.look_inside(look, entry, files)
     path = await store.fetch(hub, REPO, REVISION, files, content_digest(files))
     weights = weights_digest(path)
     owned(weights, entry, owner)
