@@ -22,6 +22,7 @@ import hub_server
 import pytest
 from hub_faults import Kind, Rule
 from huggingface_hub import HfApi
+from huggingface_hub.utils import _http
 
 from pretrain.errors import HubUnavailable, Refused
 from pretrain.hub.huggingface import HuggingFaceHub, Limits
@@ -287,6 +288,46 @@ def test_a_publication_meets_its_deadline_and_sends_nothing_after_it(
     assert time.monotonic() - began < 5, "the thread ends too, by the stall at the latest"
     assert site.count("PUT /objects/") == 1
     assert committed(site) == {}
+
+
+def test_a_write_that_was_left_behind_does_nothing_on_the_client_of_the_next(
+    site: hub_server.Loopback, model: Path
+) -> None:
+    site.page = 1000
+    asyncio.run(hub(site).publish(model, REPO))
+    site.requests.clear()
+    site.faults.rules.append(Rule("status", "/tree/", status=503, times=1))  # the client sleeps for a second
+
+    async def twice() -> None:
+        with pytest.raises(HubUnavailable, match="not done within"):
+            await hub(site, replace(QUICK, answer=0.5)).open(REPO)
+        site.faults.rules.append(Rule("drip", "GET /api/models/alice/model", times=1))
+        await hub(site, replace(QUICK, stall=5, tries=1)).open(REPO)
+
+    asyncio.run(twice())
+    asked = [f"{request.method} {request.path.rpartition('/')[0]}" for request in site.requests]
+    once = ["GET /api/models/alice", "GET /api/models/alice/model/tree"]
+    assert asked == [*once, *once, "PUT /api/models/alice/model"]
+    assert _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory  # noqa: SLF001
+
+
+def test_a_write_begins_only_when_one_that_was_left_behind_has_ended(site: hub_server.Loopback, model: Path) -> None:
+    asyncio.run(hub(site).publish(model, REPO))
+    held = Rule("hold after", "PUT /api/models/alice/model/settings", times=1)
+    site.faults.rules.append(held)
+
+    async def one_after_the_other() -> None:
+        with pytest.raises(HubUnavailable, match="not done within"):
+            await hub(site, replace(QUICK, answer=0.5, stall=20)).open(REPO)
+        sent = len(site.requests)
+        with pytest.raises(HubUnavailable, match="an earlier write"):
+            await hub(site, replace(QUICK, stall=0.2, longest_pause=0.2, tries=1)).open(REPO)
+        assert len(site.requests) == sent
+        held.go_on.set()
+        await hub(site, replace(QUICK, stall=5)).open(REPO)
+
+    asyncio.run(one_after_the_other())
+    assert site.count("PUT /api/models/alice/model/settings") == 2
 
 
 def test_the_client_is_left_as_it_was_for_whoever_else_uses_it(site: hub_server.Loopback, model: Path) -> None:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub import HfApi, close_session, constants, set_client_factory
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-from huggingface_hub.utils._http import default_client_factory
 
 from pretrain.errors import ConfigError, ModelRejected, PretrainError, Refused
 from pretrain.hub import RemoteFile, download, names, upload
@@ -133,12 +132,8 @@ class HuggingFaceHub:
         waited = upload.Waited()
 
         def guarded() -> T:
-            """Work on our HTTP client; a thread that is left behind has it to its end, and never the unbounded one."""
-            set_client_factory(lambda: upload.guarded_client(self._endpoint, self._limits, waited))
-            try:
+            with upload.turn(self._endpoint, self._limits, waited):
                 return work()
-            finally:
-                set_client_factory(default_client_factory)
 
         async def attempt() -> T:
             return await asyncio.to_thread(self._translated, repo, guarded)
@@ -147,8 +142,7 @@ class HuggingFaceHub:
             async with deadline(seconds, f"writing to {repo}"):
                 return await again(attempt, repo, self._limits)
         finally:
-            waited.given_up = True
-            close_session()
+            waited.give_up()
 
     def _translated(self, repo: str, work: Callable[[], T]) -> T:
         """Say whose fault it is that the hub's client raises; what it cannot read it tells by any error of Python's."""

@@ -6,16 +6,18 @@ file that is up already is not sent again; one that was cut off is.
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, set_client_factory
 from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoFile
 from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+from huggingface_hub.utils._http import default_client_factory
 
 from pretrain.errors import HubUnavailable, Refused
 from pretrain.hub.asking import Limits
@@ -25,6 +27,9 @@ from pretrain.hub.redirects import origin
 from pretrain.types import Revision
 
 _BLOCK = 1 << 20
+_TURN = threading.Lock()
+_LOOK = 0.1
+"""Seconds between two looks whether somebody still waits."""
 
 constants.HF_HUB_DISABLE_XET = True
 
@@ -49,6 +54,14 @@ class Waited:
 
     def __init__(self) -> None:
         self.given_up = False
+        self.client: httpx2.Client | None = None
+        """The HTTP client that was made for it last."""
+
+    def give_up(self) -> None:
+        """End its requests: the one under way with its client, every later one before it is sent."""
+        self.given_up = True
+        if self.client is not None:
+            self.client.close()
 
 
 def guarded_client(endpoint: str, limits: Limits, waited: Waited) -> httpx2.Client:
@@ -67,11 +80,34 @@ def guarded_client(endpoint: str, limits: Limits, waited: Waited) -> httpx2.Clie
         if seconds > limits.longest_pause:  # the client would sleep as long as it is told
             raise Again(f"the hub answered HTTP {response.status_code}", seconds)
 
-    return httpx2.Client(
+    waited.client = httpx2.Client(
         event_hooks={"request": [before], "response": [after]},
         follow_redirects=True,
         timeout=timeout,
     )
+    return waited.client
+
+
+@contextmanager
+def turn(endpoint: str, limits: Limits, waited: Waited) -> Iterator[None]:
+    """Have the hub's client alone, with an HTTP client of ours: it has one for all threads of a process.
+
+    A thread that is left behind keeps its turn to its end, so that it never wakes on the HTTP client of the next one.
+    Raises Again when an earlier turn does not end in the time that one silent request may take, Abandoned.
+    """
+    for _ in range(round((limits.stall + limits.longest_pause) / _LOOK) + 1):
+        if waited.given_up:
+            raise Abandoned("nobody waits for this publication any more")
+        if _TURN.acquire(timeout=_LOOK):
+            break
+    else:
+        raise Again("an earlier write of this process has not ended yet")
+    try:
+        set_client_factory(lambda: guarded_client(endpoint, limits, waited))
+        yield
+    finally:
+        set_client_factory(default_client_factory)
+        _TURN.release()
 
 
 def local_files(folder: Path) -> tuple[Local, ...]:
