@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pretrain.errors import ModelRejected, Reason
 from pretrain.models.architectures import Architecture, check_header, head, hidden_states, read_config
+from pretrain.models.grouped import GROUPED
 from pretrain.models.header import MAX_TENSORS, StoredTensor
 
 VOCABULARY = 250
@@ -182,7 +183,7 @@ def test_what_we_do_not_know_is_ignored_and_reaches_nothing() -> None:
     assert read(**hostile) == read()
     config = read(**hostile).build(tiny_constraints()).config
     assert (config.max_position_embeddings, config.use_cache, config.is_causal) == (32, False, True)
-    assert config._attn_implementation == "sdpa"  # noqa: SLF001 - where the library keeps it
+    assert config._attn_implementation == GROUPED  # noqa: SLF001 - where the library keeps it
     assert not hasattr(config, "auto_map")
 
 

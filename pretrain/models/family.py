@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from pretrain.models.fields import Config, Field, Values, neutral, rejected, same, whole_value
+from pretrain.models.grouped import GROUPED
 from pretrain.models.rotary import SHARE, THETA, check_whole_heads
 
 Head = Callable[[torch.Tensor], torch.Tensor]
@@ -26,7 +27,7 @@ FIXED: Mapping[str, object] = {
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
-    "attn_implementation": "sdpa",
+    "attn_implementation": GROUPED,
 }
 """What we set in the configuration of every family, whatever the stranger's says."""
 
