@@ -103,6 +103,8 @@ def test_each_verdict_has_one_error_of_ours() -> None:
         ({}, b'{"error": "Invalid username or password."}', ModelRejected),
         ({}, b"", HubUnavailable),
         ({"server": "CloudFront"}, b"<html>Request blocked.</html>", HubUnavailable),
+        ({"content-type": "application/json"}, b'{"error": "Sorry, we can\'t find the page."}', ModelRejected),
+        ({"content-type": "text/html"}, b'{"error": "Forbidden"}', HubUnavailable),
         ({}, b'{"message": "Forbidden"}', HubUnavailable),
         ({}, b'{"error": 7}', HubUnavailable),
         ({}, b"[" * 100_000, HubUnavailable),

@@ -243,6 +243,8 @@ def is_the_hubs(response: object) -> bool:
         return True
     if any(name in response.headers for name in ("x-error-code", "x-error-message")):
         return True
+    if "json" not in response.headers.get("content-type", "json"):
+        return False
     try:
         told = json.loads(response.content)
     except (ValueError, RecursionError):
