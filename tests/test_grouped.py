@@ -88,9 +88,11 @@ def test_a_network_with_groups_of_heads_attends_by_it(heads_of_keys: list[int]) 
     assert heads_of_keys == [4] * 2  # two layers; the architecture has two key-value heads for four
 
 
-def test_a_mask_or_a_cache_is_refused() -> None:
-    query, key, value = inputs()
-    with pytest.raises(ValueError, match="whole windows"):
-        grouped_attention(Module(), query, key, value, torch.ones(40, 40))
-    with pytest.raises(ValueError, match="whole windows"):
-        grouped_attention(Module(), query[:, :, :1], key, value, None)
+def test_a_mask_goes_the_librarys_way(heads_of_keys: list[int]) -> None:
+    mask = torch.ones(1, 1, 40, 40, dtype=torch.bool)
+    ours, _ = grouped_attention(Module(), *inputs(), mask, scaling=0.4)
+    theirs, _ = sdpa_attention_forward(Module(), *inputs(), mask, scaling=0.4)
+    assert torch.equal(ours, theirs)
+
+    grouped_attention(Module(), *inputs(device="meta"), mask.to("meta"), scaling=0.4)
+    assert heads_of_keys == []

@@ -31,16 +31,16 @@ def grouped_attention(
     scaling: float | None = None,
     **given: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attend causally: (B, A, T, D), (B, G, T, D) twice, to (B, T, A, D), without a mask or a cache.
+    """Attend causally: (B, A, T, D), (B, G, T, D) twice, to (B, T, A, D).
 
-    On a CPU it is the library's own to the bit; dropout is what the library gives, 0 in all that we build.
+    On a CPU, and wherever nothing is written out, it is the library's own to the bit. There is no mask, no cache and no
+    dropout in what we build; a mask goes the library's way.
     """
-    if attention_mask is not None or query.shape[2] != key.shape[2]:
-        raise ValueError("grouped attention is over whole windows, without a mask")
     groups = query.shape[1] // key.shape[1]
-    if groups == 1 or query.dtype != torch.float32 or query.device.type == PLAIN:
+    plain = groups == 1 or query.dtype != torch.float32 or query.device.type == PLAIN
+    if plain or attention_mask is not None:
         forward: Any = sdpa_attention_forward
-        attended: torch.Tensor = forward(module, query, key, value, None, scaling=scaling, **given)[0]
+        attended: torch.Tensor = forward(module, query, key, value, attention_mask, scaling=scaling, **given)[0]
         return attended, None
     key, value = (heads.repeat_interleave(groups, dim=1) for heads in (key, value))
     attended = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
