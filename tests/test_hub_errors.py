@@ -144,7 +144,7 @@ def test_a_class_that_comes_with_a_later_client_means_what_the_one_above_it_mean
     ],
 )
 def test_a_hub_says_how_long_not_to_ask(status: int, headers: dict[str, str], seconds: float) -> None:
-    assert hub_errors.asked_to_wait(answered(status, **headers)) == seconds
+    assert hub_errors.asked_to_wait(answered(status, b"", **headers)) == seconds
 
 
 def test_what_is_told_of_an_answer_holds_no_address_and_no_token() -> None:
