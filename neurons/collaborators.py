@@ -15,6 +15,7 @@ from pretrain.evaluate import canary
 from pretrain.evaluate.request import EngineSettings
 from pretrain.evaluate.worker import ProcessEvaluator
 from pretrain.hub import Hub
+from pretrain.hub.asking import Limits
 from pretrain.hub.room import Budget
 from pretrain.hub.store import ModelStore
 from pretrain.schedule import Schedule
@@ -59,9 +60,10 @@ def subnet(schedule: Schedule, netuid: int | None) -> int:
     return schedule.netuid if netuid is None else netuid
 
 
-def open_hub(hub: str) -> Hub:
-    """Open the hub to read, as anybody may; raises ConfigError."""
-    return opening.open_hub(hub)
+def open_hub(hub: str, store: Store) -> Hub:
+    """Open the hub to read, as anybody may, no faster than the store is told; raises ConfigError."""
+    bandwidth = store.mb_per_second * 1e6 if store.mb_per_second else None
+    return opening.open_hub(hub, limits=Limits(parallel=store.parallel, bandwidth=bandwidth))
 
 
 def open_hub_to_write(hub: str) -> Hub:

@@ -114,14 +114,17 @@ async def _train(settings: TrainSettings, console: Console, stop: threading.Even
 
 
 async def _fetch(settings: TrainSettings) -> Path:
-    hub, store = collaborators.open_hub(settings.hub), collaborators.open_store(settings.dir, settings.store)
+    hub, store = (
+        collaborators.open_hub(settings.hub, settings.store),
+        collaborators.open_store(settings.dir, settings.store),
+    )
     return await fetch_start(settings.train.start or "", hub, store)
 
 
 async def _score(settings: ScoreSettings) -> Verdict:
     _model(settings)
     schedule = competition_file.load(settings.competitions)
-    hub = collaborators.open_hub(settings.hub)
+    hub = collaborators.open_hub(settings.hub, settings.store)
     async with collaborators.open_chain(settings.subtensor, schedule, settings.netuid, None) as chain:
         await chain.network()
         await hub.is_public(_ANY_REPO)

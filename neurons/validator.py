@@ -67,7 +67,7 @@ async def main(settings: ValidatorSettings) -> None:
         evaluator = stack.enter_context(collaborators.build_evaluator(settings.judge, settings.device, sampler))
         wallet = collaborators.unlock(settings.wallet)  # after the fork server: its children never knew a secret
         hotkey = collaborators.address(wallet)
-        hub = collaborators.open_hub(settings.hub)
+        hub = collaborators.open_hub(settings.hub, settings.store)
         memory = Memory(settings.dir / STATE)
         mind = Mind(memory.load())
         voice = Voice(settings.dir, hotkey, schedule, mind)

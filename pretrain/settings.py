@@ -188,6 +188,10 @@ class Store(Group):
     min_free_gb: Annotated[float, Field(ge=0)] = Field(
         default=10.0, description="GB of the disk that a download leaves free; models are dropped for it too"
     )
+    parallel: Count = Field(default=4, description="files downloaded at a time from the public hub")
+    mb_per_second: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="most MB (10^6 bytes) a second of all files of a download; default: no bound"
+    )
 
 
 class Model(Group):

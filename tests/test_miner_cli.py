@@ -25,7 +25,7 @@ from pretrain.data import tokenizer
 from pretrain.errors import HubUnavailable
 from pretrain.hub.folder import create as create_hub
 from pretrain.models.files import local_files
-from pretrain.settings import ScoreSettings
+from pretrain.settings import ScoreSettings, Store
 from pretrain.status import read_status
 from pretrain.types import Hotkey
 from pretrain.wallet import create_wallet
@@ -364,6 +364,12 @@ def test_a_full_disk_does_not_end_a_miner_that_waits(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(mining, "write_status", full)
     assert asyncio.run(mining._patiently(question, ScoreSettings())) == "answered"  # noqa: SLF001 - the wait itself
+
+
+def test_downloads_take_no_more_of_the_line_than_the_store_is_told() -> None:
+    collaborators = importlib.import_module("collaborators")
+    hub = collaborators.open_hub("huggingface", Store(parallel=2, mb_per_second=1.5))
+    assert (hub._limits.parallel, hub._limits.bandwidth) == (2, 1.5e6)  # noqa: SLF001 - what it was built with
 
 
 def catches_sigterm(process: subprocess.Popen[str]) -> bool:
