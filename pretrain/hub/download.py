@@ -3,16 +3,17 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pretrain.errors import ModelRejected, Reason
 from pretrain.hub import RemoteFile
 from pretrain.hub.anonymous import Content, Place, Reader
 from pretrain.hub.asking import Limits, Throttle, pause
 from pretrain.hub.hub_errors import Again
+from pretrain.together import together
 
 _BLOCK = 1 << 20
 """Bytes hashed and written at a time, in a thread."""
@@ -109,17 +110,7 @@ async def fetch(reader: Reader, place: Place, files: Sequence[RemoteFile], into:
         async with gate:
             await _Download(reader, place, file, into, throttle).run(limits)
 
-    await _together([one(file) for file in files])
-
-
-async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await together(one(file) for file in files)
 
 
 class _Download:
