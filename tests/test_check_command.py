@@ -6,19 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes import one_competition
+from small_competition import write_competition
 from tiny import tiny_llama
 
 from pretrain import cli
 from pretrain.commands.check_run import TO_DO
 from pretrain.commitment import content_digest
-from pretrain.data.tokenizer import train
 from pretrain.errors import Reason
 from pretrain.hub import folder as folder_hub
 from pretrain.models.files import CONFIG, WEIGHTS, local_files
 
-EOS = "<|endoftext|>"
-TEXTS = tuple(f"This is text number {number}. {'It goes on. ' * (number % 7)}" for number in range(400))
 GATES = ["files", "config and headers", "weights", "probes and losses"]
 
 Ask = Callable[..., tuple[int, str, str]]
@@ -40,13 +37,7 @@ def ask(capsys: pytest.CaptureFixture[str], world: Path, monkeypatch: pytest.Mon
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A competition file with its text and tokenizer, a model, and an embedded hub."""
     folder = tmp_path_factory.mktemp("world")
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    train(TEXTS, 300, folder / "tokenizer.json", EOS)
-    fields = one_competition().model_dump(mode="json", exclude_none=True)
-    fields["sources"] = {"prose": {"kind": "files", "path": "texts.jsonl"}, "code": {"kind": "stdlib-code"}}
-    fields["tokenizers"] = {"bytes": {"path": "tokenizer.json", "vocabulary": 300, "eos": EOS}}
-    fields["models"]["nano"] |= {"max_parameters": 1_000_000, "max_bytes": 1_000_000}
-    (folder / "competition.yaml").write_text(json.dumps(fields))  # JSON is YAML
+    write_competition(folder)
     tiny_llama(folder / "one", vocab=512)
     folder_hub.create(folder / "hub")
     return folder

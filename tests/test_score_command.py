@@ -12,6 +12,7 @@ import pytest
 from fakes import CADENCE, FakeEvaluator, FakeSampler, model, one_competition
 from hypothesis import given
 from hypothesis import strategies as st
+from small_competition import write_competition
 from subnet import NETUID, subnet
 from tiny import tiny_llama
 
@@ -21,7 +22,6 @@ from pretrain.chain.local import LocalChain
 from pretrain.challenge import challenge, largest_head_start
 from pretrain.competition import AdaptiveEpsilon, Competition, Constraints
 from pretrain.data import Samples
-from pretrain.data.tokenizer import train
 from pretrain.errors import EvaluatorUnavailable, ModelRejected
 from pretrain.evaluate import Measurement
 from pretrain.evaluate.canary import TOLERANCE
@@ -29,8 +29,6 @@ from pretrain.scoring import Judged, epsilon_at
 from pretrain.trial import Comparison, Tried, compare, measure
 from pretrain.types import Block, Digest, Hotkey
 
-EOS = "<|endoftext|>"
-TEXTS = tuple(f"This is text number {number}. {'It goes on. ' * (number % 7)}" for number in range(400))
 SEED = "ab" * 32
 
 Ask = Callable[..., tuple[int, str, str]]
@@ -50,13 +48,7 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A competition file with its text and tokenizer, and three models, two of them the same."""
     folder = tmp_path_factory.mktemp("world")
-    (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    train(TEXTS, 300, folder / "tokenizer.json", EOS)
-    fields = one_competition().model_dump(mode="json", exclude_none=True)
-    fields["sources"] = {"prose": {"kind": "files", "path": "texts.jsonl"}, "code": {"kind": "stdlib-code"}}
-    fields["tokenizers"] = {"bytes": {"path": "tokenizer.json", "vocabulary": 300, "eos": EOS}}
-    fields["models"]["nano"] |= {"max_parameters": 1_000_000, "max_bytes": 1_000_000}
-    (folder / "competition.yaml").write_text(json.dumps(fields))  # JSON is YAML
+    write_competition(folder)
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         tiny_llama(folder / name, seed=seed, vocab=300)
     return folder
